@@ -1,0 +1,1 @@
+"""Plain descriptions of what is searched and over which seeds: no ray, no torch."""

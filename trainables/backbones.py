@@ -1,0 +1,131 @@
+"""Frozen vision transformers: timm models by name, weights from the hub or from a safetensors file, the embedded one."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from timm.models.vision_transformer import Block, VisionTransformer
+
+from trainables.errors import InputError
+
+EMBEDDED = {"glyph_vit": Path(__file__).parent / "weights" / "glyph_vit.safetensors"}
+ARCHITECTURE = {"img_size": int, "patch_size": int, "embed_dim": int, "depth": int, "num_heads": int}
+"""Metadata of a weights file that is passed to timm; ``timm`` names the model, ``mean`` and ``std`` the pixel scaling."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A frozen vision transformer and what its input looks like.
+
+    Attributes:
+        model: timm model without a head; images (B, 3, size, size) -> features (B, dim).
+        mean, std: per-channel scaling of pixels in [0, 1], (3,).
+        weights_hash: sha256 of the weights file, or "" for weights named by timm alone.
+    """
+
+    model: VisionTransformer
+    size: int
+    dim: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    weights_hash: str
+
+
+def load_backbone(name: str, pretrained: bool = True) -> Backbone:
+    """Frozen backbone in evaluation mode, fp32.
+
+    Args:
+        name: ``glyph_vit``, a ``.safetensors`` file whose metadata names the timm model, or a timm ViT name.
+        pretrained: False builds the architecture alone on the meta device (parameter counts, no download).
+
+    Raises:
+        InputError: unknown model, not a plain ViT, unreadable file, weights that do not fit, hub unreachable.
+    """
+    path = EMBEDDED.get(name) or (Path(name).expanduser() if name.endswith(".safetensors") else None)
+    if path is None:
+        return _from_timm(name, pretrained)
+    metadata = _metadata(name, path)
+    options: dict[str, Any] = {key: kind(metadata[key]) for key, kind in ARCHITECTURE.items() if key in metadata}
+    with torch.device("cpu" if pretrained else "meta"):
+        model = _create(metadata["timm"], **options)
+    if pretrained:
+        _load_weights(model, name, path)
+    return _frozen(model, metadata, hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def _from_timm(name: str, pretrained: bool) -> Backbone:
+    if not timm.is_model(name.split(".")[0]):
+        near = timm.list_models(f"*{name.split('_')[0]}*patch*")[:3]
+        raise InputError(
+            f"backbone {name!r}: unknown; allowed: {', '.join(EMBEDDED)}, a FILE.safetensors, or a timm ViT"
+            + (f" such as {', '.join(near)}" if near else "")
+        )
+    if not pretrained:
+        with torch.device("meta"):
+            return _frozen(_create(name), {}, "")
+    try:
+        model = _create(name, pretrained=True)
+    except InputError:
+        raise
+    except Exception as error:  # the hub client raises many unrelated types when it cannot be reached
+        raise InputError(
+            f"backbone {name!r}: weights not in the local cache and the hub cannot be reached "
+            f"({type(error).__name__}); pass --backbone FILE.safetensors, or use --profile embedded"
+        ) from error
+    return _frozen(model, {}, "")
+
+
+def _metadata(name: str, path: Path) -> Mapping[str, str]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        reason = "no such file" if not path.is_file() else "not a safetensors file"
+        raise InputError(f"backbone {name!r}: {reason}; allowed: a FILE.safetensors or a timm ViT name") from error
+    if "timm" not in metadata:
+        raise InputError(f"backbone {name!r}: its metadata does not name the timm model (keys timm, img_size, patch_size)")
+    return metadata
+
+
+def _create(name: str, pretrained: bool = False, **options: Any) -> VisionTransformer:
+    try:
+        model = timm.create_model(name, pretrained=pretrained, num_classes=0, **options)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if pretrained:
+            raise
+        raise InputError(f"backbone {name!r}: timm cannot build it with {options} ({error})") from error
+    if not isinstance(model, VisionTransformer) or not all(isinstance(block, Block) for block in model.blocks):
+        raise InputError(f"backbone {name!r}: not a plain ViT; allowed: timm models of class VisionTransformer")
+    return model
+
+
+def _load_weights(model: VisionTransformer, name: str, path: Path) -> None:
+    with safe_open(path, framework="pt") as file:
+        tensors = {key: file.get_tensor(key).float() for key in file.keys() if not key.startswith("head.")}  # noqa: SIM118
+    expected = model.state_dict()
+    wrong = [key for key in expected if key not in tensors or tensors[key].shape != expected[key].shape]
+    wrong += [key for key in tensors if key not in expected]
+    if wrong:
+        raise InputError(f"backbone {name!r}: {len(wrong)} tensors do not fit the model its metadata names, first {wrong[0]}")
+    model.load_state_dict(tensors)
+
+
+def _frozen(model: VisionTransformer, metadata: Mapping[str, str], weights_hash: str) -> Backbone:
+    config = model.pretrained_cfg
+    scaling = {
+        key: tuple(float(part) for part in metadata[key].split(",")) if key in metadata else tuple(config[key])
+        for key in ("mean", "std")
+    }
+    model.requires_grad_(False).eval()
+    size = model.patch_embed.img_size[0]
+    return Backbone(model, size, model.num_features, scaling["mean"], scaling["std"], weights_hash)
+
+
+def parameter_count(model: torch.nn.Module) -> int:
+    """Number of scalars in the model's parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,109 @@
+"""Validated configurations of the trainables: names, defaults, bounds. No torch, so that the command line stays quick.
+
+Every field may be given under its own name or under the name that the experiment notes use (the aliases).
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+def noted(default: Any, *names: str, **bounds: Any) -> Any:
+    """Field that also answers to the names of the notes; the first one is the field's own."""
+    return Field(default, validation_alias=AliasChoices(*names), **bounds)
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+
+class DataConfig(Strict):
+    """Which images, and what happens to them on the way in."""
+
+    classes: str | None = Field(None, description="Python slice over label ids, such as 1::2")
+    train_per_class: int | None = Field(None, ge=1, description="training images kept per class")
+    test_per_class: int | None = Field(None, ge=1, description="test images kept per class")
+    val_fraction: Fraction = Field(0.0, description="part of the training images held out as validation, by seed")
+    crop_scale: tuple[float, float] = Field((0.05, 1.0), description="area fraction of the random resized crop")
+    flip: bool = Field(True, description="random horizontal flip")
+    mean: tuple[float, float, float] | None = Field(None, description="pixel mean; default: the backbone's")
+    std: tuple[float, float, float] | None = Field(None, description="pixel std; default: the backbone's")
+
+    @model_validator(mode="after")
+    def _crop_scale_is_a_range(self) -> "DataConfig":
+        low, high = self.crop_scale
+        if not 0.0 < low <= high <= 1.0:
+            raise ValueError(f"crop_scale {self.crop_scale}: 0 < low <= high <= 1 is allowed")
+        return self
+
+
+class ClassIncrementalConfig(Strict):
+    """Class-incremental protocol and optimisation (METHODS.md, from the published SEMA configuration)."""
+
+    dataset: str = "glyphs100"
+    backbone: str = "glyph_vit"
+    data: DataConfig = DataConfig()
+    init_cls: int = Field(10, ge=1, description="classes of the first task")
+    increment: int = Field(10, ge=1, description="classes of every later task")
+    class_order_seed: int | Literal["replica"] = Field(
+        1993, description="seed of the class order, held fixed over replicas; 'replica': each seed has its own order"
+    )
+    epochs: int = noted(5, "epochs", "func_epoch", ge=1, le=10_000)
+    batch_size: int = Field(32, ge=1, le=65_536)
+    eval_batch_size: int = Field(64, ge=1, le=65_536)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    weight_decay: float = Field(5e-4, ge=0.0, le=1.0)
+    init_lr: float = noted(0.005, "init_lr", "lr_head", ge=0.0, le=100.0)
+    eta_min: float = noted(0.0, "eta_min", "min_lr", ge=0.0, le=1.0)
+    warmup_steps: int = Field(0, ge=0, description="linear warm-up at the start of every task")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
+    log_every: int = Field(10, ge=1, description="steps between rows of norms, contributions and cosines")
+
+
+class NestedConfig(ClassIncrementalConfig):
+    """Nested LoRA (seeds/000, seeds/001): a slow and a fast adapter side by side."""
+
+    rank: int = noted(16, "rank", "nested_lora_rank", "ffn_num", ge=1, le=4096)
+    lr_fast: float = noted(0.05, "lr_fast", "nested_lora_lr_fast", ge=0.0, le=100.0)
+    lr_slow: float = noted(0.005, "lr_slow", "nested_lora_lr_slow", ge=0.0, le=100.0)
+    update_interval_slow: int = noted(1, "update_interval_slow", "nested_lora_update_interval_slow", ge=1, le=1_000_000)
+    consolidation: bool = noted(True, "consolidation", "nested_lora_use_consolidation")
+    consolidation_alpha: float = noted(
+        0.1, "consolidation_alpha", "alpha", "nested_lora_consolidation_alpha", ge=0.0, le=1.0
+    )
+    consolidation_space: Literal["parameters", "function"] = "parameters"
+    fast_reset: Literal["zero", "reinit"] = "zero"
+    placement: Literal["parallel", "linear"] = "parallel"
+    layers: str = Field(
+        r"blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))",
+        description="regex over full module paths, for placement=linear",
+    )
+    lora_alpha: float = Field(16.0, gt=0.0, le=65_536.0, description="placement=linear scales by lora_alpha / rank")
+
+    @model_validator(mode="after")
+    def _function_space_needs_linear_factors(self) -> "NestedConfig":
+        if self.consolidation and self.consolidation_space == "function" and self.placement != "linear":
+            raise ValueError(
+                "consolidation_space=function needs placement=linear (a ReLU bottleneck has no low-rank product)"
+            )
+        return self
+
+
+CONFIGS: dict[str, type[ClassIncrementalConfig]] = {"nested": NestedConfig}
+
+
+def aliases(config: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Every accepted key of a configuration -> its own dotted name, nested models included."""
+    names: dict[str, str] = {}
+    for name, field in config.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            names |= aliases(annotation, f"{prefix}{name}.")
+            continue
+        choices = field.validation_alias.choices if isinstance(field.validation_alias, AliasChoices) else []
+        for key in (name, *(str(choice) for choice in choices)):
+            names[f"{prefix}{key}"] = f"{prefix}{name}"
+    return names

@@ -1,0 +1,261 @@
+"""Nested LoRA for class-incremental learning: fast and slow adapters, consolidated at task boundaries.
+
+Source: METHODS.md "Nested LoRA" and "Class-incremental protocol"; notes seeds/000 and seeds/001.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.ablation import Ablation, ratios
+from trainables.adapters import Contribution
+from trainables.augmentation import draw, normalise, random_resized_crop_flip
+from trainables.backbones import Backbone, load_backbone
+from trainables.checkpoint import Checkpoints, Row
+from trainables.configs import NestedConfig
+from trainables.consolidation import consolidate
+from trainables.data import ImageData, load_images
+from trainables.evaluation import ImageInput, accuracy, frozen_features, predict
+from trainables.optim import BankOptimizer, learning_rates
+from trainables.replicas import Pack
+from trainables.seeding import generator
+from trainables.tasks import ClassIncremental
+
+Report = Callable[[dict[int, list[Row]]], None]
+"""Takes the new rows of every replica, seed -> rows, once per task."""
+
+
+def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
+    """Train K replicas of one configuration through all tasks, from their last common checkpoint if there is one.
+
+    Args:
+        seeds: K replica seeds, trained together; a replica's numbers do not depend on its neighbours.
+        report: called after every task, and once for the rows of a resumed run's checkpoint.
+        checkpoints: where the state of every replica goes at every task boundary.
+
+    Raises:
+        InputError: data, backbone or configuration do not fit each other.
+    """
+    run = NestedRun(config, seeds)
+    done = checkpoints.common_task(tuple(seeds))
+    if done is not None:
+        run.restore(checkpoints, done)
+        report({seed: list(run.rows[seed]) for seed in run.seeds})
+    for task in range(0 if done is None else done + 1, run.tasks.tasks):
+        if not bool(run.finite.any()):
+            break
+        before = {seed: len(run.rows[seed]) for seed in run.seeds}
+        run.train_task(task)
+        run.close_task(task)
+        start = time.monotonic()
+        run.save(checkpoints, task)
+        run.log_timing(task, "checkpoint_s", time.monotonic() - start)
+        report({seed: run.rows[seed][before[seed] :] for seed in run.seeds})
+
+
+def count_parameters(config: NestedConfig, classes: int) -> tuple[int, int]:
+    """(trainable, total) parameters of one replica, without loading weights."""
+    pack = Pack(load_backbone(config.backbone, pretrained=False), config, parts(config), classes, 1, torch.device("meta"))
+    trained = [group for group, rate in zip(pack.bank.groups, base_rates(config, pack.bank.groups), strict=True) if rate]
+    return pack.bank.count(trained), pack.total_params
+
+
+def parts(config: NestedConfig) -> tuple[str, ...]:
+    """Adapter parts of a configuration: a slow part that is neither trained nor filled does not exist."""
+    return ("fast", "slow") if config.lr_slow > 0.0 or config.consolidation else ("fast",)
+
+
+def base_rates(config: NestedConfig, groups: Sequence[str]) -> list[float]:
+    """Initial learning rate of every optimizer group."""
+    rates = {"head": config.init_lr, "fast": config.lr_fast, "slow": config.lr_slow}
+    return [rates[group] for group in groups]
+
+
+class NestedRun:
+    """State of one pack between tasks."""
+
+    def __init__(self, config: NestedConfig, seeds: Sequence[int]) -> None:
+        self.config, self.seeds = config, tuple(seeds)
+        self.rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
+        self.began = time.monotonic()
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        backbone: Backbone = load_backbone(config.backbone)
+        data: ImageData = load_images(config.dataset, config.data, backbone.size)
+        self.tasks = ClassIncremental(config, seeds, data.train_labels, data.test_labels)
+        self.pack = Pack(backbone, config, parts(config), data.classes, len(seeds), self.device)
+        for k, seed in enumerate(seeds):
+            self.pack.bank.reset(k, generator(seed, "init"))
+        mean = torch.tensor(config.data.mean or backbone.mean, device=self.device)
+        std = torch.tensor(config.data.std or backbone.std, device=self.device)
+        self.train_input = ImageInput(data.train_images.to(self.device), backbone.size, mean, std)
+        self.test_input = ImageInput(data.test_images.to(self.device), backbone.size, mean, std)
+        self.train_labels, self.test_labels = data.train_labels, data.test_labels
+        self.base_rates = torch.tensor(base_rates(config, self.pack.bank.groups)).expand(len(seeds), -1)  # (K, G)
+        self.steps = torch.zeros(len(seeds), dtype=torch.long)  # steps done by each replica, over all tasks
+        self.finite = torch.ones(len(seeds), dtype=torch.bool)
+        self.data_s = time.monotonic() - self.began
+        start = time.monotonic()
+        self.frozen = frozen_features(self.pack, self.test_input, config.eval_batch_size)
+        self.frozen_s = time.monotonic() - start
+
+    def log(self, k: int, phase: str, name: str, value: float, task: int, epoch: int | None = None, step: int | None = None) -> None:  # fmt: skip
+        self.rows[self.seeds[k]].append(
+            {"phase": phase, "task": task, "epoch": epoch, "step": step, "name": name, "value": float(value),
+             "wall_s": round(time.monotonic() - self.began, 3)}
+        )  # fmt: skip
+
+    def log_timing(self, task: int, name: str, seconds: float) -> None:
+        """Seconds of the pack, shared equally by its replicas."""
+        for k in range(len(self.seeds)):
+            self.log(k, "timing", name, seconds / len(self.seeds), task)
+
+    def train_task(self, task: int) -> None:
+        """Train adapters and the task's part of the head with a fresh optimizer."""
+        start = time.monotonic()
+        config, bank = self.config, self.pack.bank
+        optimizer = BankOptimizer(bank, config.optimizer, [config.weight_decay] * len(bank.groups), config.momentum)
+        first_step = self.steps.clone()
+        for epoch in range(config.epochs):
+            draws = self._draws(task, epoch)
+            losses = torch.zeros(len(self.seeds), dtype=torch.float64)
+            batches = 0
+            for batch, (indices, valid) in enumerate(self.tasks.epoch(task, epoch, config.batch_size)):
+                rates = learning_rates(
+                    self.base_rates, epoch, config.epochs, self.steps - first_step, config.eta_min, config.warmup_steps
+                )
+                logged = valid.any(1) & (self.steps % config.log_every == 0)
+                contribution = Contribution() if bool(logged.any()) and "slow" in self.pack.parts else None
+                with self.pack.measured(contribution):
+                    loss = self._loss(task, indices, valid, draws[:, batch])
+                bank.grad.zero_()
+                loss.sum().backward()
+                self._mark_diverged(task, epoch, loss.detach())
+                in_step = valid.any(1) & self.finite
+                optimizer.step(rates, self._update_mask(in_step, self.steps - first_step))
+                self._log_step(task, epoch, logged & self.finite, loss.detach(), rates, contribution)
+                losses += torch.where(in_step, loss.detach().cpu().double(), 0.0)
+                self.steps += valid.any(1)
+                batches += 1
+            for k in torch.nonzero(self.finite).flatten().tolist():
+                own_batches = -(-len(self.tasks.train[k][task]) // config.batch_size)
+                self.log(k, "train", "epoch_loss", losses[k] / own_batches, task, epoch, int(self.steps[k]))
+        self.log_timing(task, "train_s", time.monotonic() - start)
+
+    def _draws(self, task: int, epoch: int) -> Tensor:
+        """Augmentation draws of an epoch, (K, batches, B, DRAWS); unused places stay zero."""
+        size = self.config.batch_size
+        own = [draw(-(-len(i[task]) // size) * size, generator(s, "augmentation", task, epoch))
+               for s, i in zip(self.seeds, self.tasks.train, strict=True)]  # fmt: skip
+        padded = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
+        return padded.view(len(own), -1, size, padded.shape[-1])
+
+    def _loss(self, task: int, indices: Tensor, valid: Tensor, draws: Tensor) -> Tensor:
+        """Mean cross-entropy within the task's classes of every replica, (K,); 0 where a replica has no image."""
+        source, low, high = self.train_input, *self.tasks.bounds[task : task + 2]
+        images = source.images[indices.flatten()].float()
+        images = random_resized_crop_flip(
+            images, draws.flatten(0, 1).to(self.device), source.size, self.config.data.crop_scale, self.config.data.flip
+        )
+        logits = self.pack.logits(self.pack.features(normalise(images, source.mean, source.std)), slice(low, high))
+        columns = self.tasks.position.gather(1, self.train_labels[indices]) - low  # (K, B)
+        target = torch.where(valid, columns, 0).to(self.device)
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(valid.shape)
+        weight = valid.to(loss)
+        return (loss * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+    def _mark_diverged(self, task: int, epoch: int, loss: Tensor) -> None:
+        """Take replicas with a non-finite loss or gradient out of training; the others stay bit-equal."""
+        fine = (loss.isfinite() & self.pack.bank.grad.isfinite().all(1)).cpu()
+        for k in torch.nonzero(self.finite & ~fine).flatten().tolist():
+            self.log(k, "boundary", "diverged", 1.0, task, epoch, int(self.steps[k]))
+        self.finite &= fine
+
+    def _update_mask(self, in_step: Tensor, step: Tensor) -> Tensor:
+        """Bool (K, G): which groups of which replicas this step updates."""
+        on_time = (step + 1) % self.config.update_interval_slow == 0
+        columns = [in_step & on_time if group == "slow" else in_step for group in self.pack.bank.groups]
+        return torch.stack(columns, dim=1)
+
+    def _log_step(
+        self, task: int, epoch: int, logged: Tensor, loss: Tensor, rates: Tensor, contribution: Contribution | None
+    ) -> None:
+        if not bool(logged.any()):
+            return
+        values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(self.pack.bank.groups)}
+        values |= {f"norm/{part}": self.pack.norm(part) for part in self.pack.parts}
+        values |= ratios(contribution)
+        for k in torch.nonzero(logged).flatten().tolist():
+            for name, value in values.items():
+                if bool(value[k].isfinite()):
+                    self.log(k, "train", name, float(value[k]), task, epoch, int(self.steps[k]))
+
+    def close_task(self, task: int) -> None:
+        """Ablations before consolidation, consolidation, ablations and accuracies after it."""
+        start = time.monotonic()
+        seen = self.tasks.bounds[task + 1]
+        indices = [torch.cat(test[: task + 1]) for test in self.tasks.test]
+        targets = [self.tasks.position[k][self.test_labels[rows]] for k, rows in enumerate(indices)]
+        ablation = Ablation(self.pack, self.test_input, self.frozen, indices, seen, self.config.eval_batch_size)
+        before = ablation.measure("before")
+        self._log_boundary(task, "before", before, targets, ablation.contribution)
+        if self.config.consolidation:
+            alpha = torch.full((len(self.seeds),), self.config.consolidation_alpha)
+            ablation.slow_changed |= consolidate(self.pack, alpha, self.config, task, self.seeds)
+            ablation.fast_changed = True
+        after = ablation.measure("after")
+        self._log_boundary(task, "after", after, targets, ablation.contribution)
+        for k in torch.nonzero(self.finite).flatten().tolist():
+            predicted, target = after["combined"][k], targets[k]
+            self.log(k, "eval", "accuracy", accuracy(predicted, target), task)
+            ends = torch.tensor([len(rows) for rows in self.tasks.test[k][: task + 1]]).cumsum(0).tolist()
+            for past, (low, high) in enumerate(zip([0, *ends], ends, strict=False)):
+                self.log(k, "eval", f"accuracy/task_{past}", accuracy(predicted[low:high], target[low:high]), task)
+            frozen, slow = accuracy(after["frozen"][k], target), accuracy(after["slow"][k], target)
+            if "slow" in self.pack.parts:
+                self.log(k, "boundary", "destructive", float(slow < frozen), task)
+        self._validate(task)
+        seconds = time.monotonic() - start
+        if self.data_s:  # loading belongs to the first task that this process trains
+            self.log_timing(task, "data_s", self.data_s)
+            self.data_s, seconds = 0.0, seconds + self.frozen_s
+        self.log_timing(task, "eval_s", seconds)
+
+    def _validate(self, task: int) -> None:
+        if self.config.data.val_fraction == 0.0:
+            return
+        indices = [torch.cat(held_out[: task + 1]) for held_out in self.tasks.validation]
+        predicted = predict(
+            self.pack, self.train_input, indices, self.pack.parts, self.tasks.bounds[task + 1], self.config.eval_batch_size
+        )
+        for k in torch.nonzero(self.finite).flatten().tolist():
+            target = self.tasks.position[k][self.train_labels[indices[k]]]
+            self.log(k, "val", "accuracy", accuracy(predicted[k], target), task)
+
+    def _log_boundary(
+        self, task: int, when: str, predicted: dict[str, list[Tensor]], targets: list[Tensor], contribution: Contribution | None
+    ) -> None:
+        values = {f"norm/{part}/{when}": self.pack.norm(part) for part in self.pack.parts}
+        values |= {f"{name}/{when}": value for name, value in ratios(contribution).items()}
+        for k in torch.nonzero(self.finite).flatten().tolist():
+            for which, columns in predicted.items():
+                self.log(k, "ablation", f"{when}/{which}", accuracy(columns[k], targets[k]), task)
+            for name, value in values.items():
+                if bool(value[k].isfinite()):
+                    self.log(k, "boundary", name, float(value[k]), task)
+
+    def save(self, checkpoints: Checkpoints, task: int) -> None:
+        for k, seed in enumerate(self.seeds):
+            state = self.pack.bank.state(k) | {"steps": self.steps[k : k + 1], "finite": self.finite[k : k + 1]}
+            checkpoints.save(seed, task, state, self.rows[seed])
+
+    def restore(self, checkpoints: Checkpoints, task: int) -> None:
+        for k, seed in enumerate(self.seeds):
+            saved = checkpoints.load(seed, task)
+            self.pack.bank.load(k, saved.tensors)
+            self.steps[k], self.finite[k] = saved.tensors["steps"][0], saved.tensors["finite"][0]
+            self.rows[seed] = saved.rows
+        longest = max((row["wall_s"] for rows in self.rows.values() for row in rows), default=0.0)
+        self.began = time.monotonic() - longest
