@@ -1,6 +1,6 @@
 """Ablation of a nested adapter: what the frozen backbone, fast, slow and both parts each predict."""
 
-from torch import Tensor, as_tensor
+from torch import Tensor
 
 from trainables.adapters import Contribution
 from trainables.evaluation import ImageInput, predict, predict_frozen
@@ -39,7 +39,7 @@ class Ablation:
         changed = {"fast": self.fast_changed, "slow": self.slow_changed}
         variants = {"frozen": (), "fast": ("fast",), "slow": ("slow",), "combined": ("fast", "slow")}
         loud = {part for part in pack.parts if not pack.silent(part)}
-        self.contribution = Contribution() if loud == {"fast", "slow"} else None
+        self.contribution = Contribution(pack.replicas, pack.device) if loud == {"fast", "slow"} else None
         results = {}
         for name, wanted in variants.items():
             used = tuple(part for part in wanted if part in loud)
@@ -54,8 +54,11 @@ class Ablation:
 
 
 def ratios(contribution: Contribution | None) -> dict[str, Tensor]:
-    """||fast(x)|| / ||slow(x)|| and the cosine of fast(x) and slow(x) over tokens and adapters, each (K,)."""
-    if contribution is None or not isinstance(contribution.slow, Tensor):
+    """||fast(x)|| / ||slow(x)|| and the cosine of fast(x) and slow(x) over tokens and adapters, each (K,).
+
+    Not finite where a part has been silent or nothing was measured.
+    """
+    if contribution is None:
         return {}
-    fast, slow = as_tensor(contribution.fast).sqrt(), contribution.slow.sqrt()
-    return {"contribution_ratio": fast / slow, "cosine": as_tensor(contribution.product) / (fast * slow)}
+    fast, slow = contribution.fast.sqrt(), contribution.slow.sqrt()
+    return {"contribution_ratio": fast / slow, "cosine": contribution.product / (fast * slow)}

@@ -7,7 +7,7 @@ of it enter the forward pass. One tensor means one optimizer update for the whol
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,6 +48,7 @@ class Bank:
         groups: optimizer groups in order of first appearance.
         group_of: int64 (P,), index into ``groups`` of every column; padding belongs to the group before it.
         views: name -> leaf (K, *shape).
+        rows: replicas of the forward pass at hand; adapters and heads read only these.
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], replicas: int, device: torch.device) -> None:
@@ -64,11 +65,16 @@ class Bank:
         self.group_of = torch.tensor(group_of, device=device)
         self.flat = torch.zeros(replicas, end, device=device)
         self.grad = torch.zeros_like(self.flat)
+        self.rows = slice(0, replicas)
         self.views: dict[str, Tensor] = {}
         for name, parameter in parameters.items():
             view = self.flat[:, slots[name]].view(replicas, *parameter.shape).detach().requires_grad_()
             view.grad = self.grad[:, slots[name]].view(replicas, *parameter.shape)
             self.views[name] = view
+
+    def current(self, name: str) -> Tensor:
+        """View (rows, *shape) of a parameter for the forward pass at hand."""
+        return self.views[name][self.rows]
 
     def value(self, name: str) -> Tensor:
         """Writable view (K, *shape) of a parameter, outside of autograd."""
@@ -97,19 +103,24 @@ class Bank:
         return sum(math.prod(p.shape) for p in self.parameters.values() if p.group in wanted)
 
 
-@dataclass
 class Contribution:
-    """Running sums over tokens and adapters of the outputs fast(x) and slow(x), each (K,)."""
+    """Running sums over tokens and adapters of the outputs fast(x) and slow(x), each float32 (K,)."""
 
-    fast: Tensor | float = 0.0
-    slow: Tensor | float = 0.0
-    product: Tensor | float = 0.0
+    def __init__(self, replicas: int, device: torch.device) -> None:
+        self.fast, self.slow, self.product = (torch.zeros(replicas, device=device) for _ in range(3))
 
-    def add(self, fast: Tensor, slow: Tensor) -> None:
-        """fast, slow: (K, M, D)."""
-        self.fast += fast.float().square().sum((1, 2))
-        self.slow += slow.float().square().sum((1, 2))
-        self.product += (fast.float() * slow.float()).sum((1, 2))
+    def add(self, rows: slice, fast: Tensor, slow: Tensor) -> None:
+        """fast, slow: (rows, M, D)."""
+        fast, slow = fast.float(), slow.float()
+        self.fast[rows] += per_replica(torch.sum, fast.square())
+        self.slow[rows] += per_replica(torch.sum, slow.square())
+        self.product[rows] += per_replica(torch.sum, fast * slow)
+
+
+def per_replica(reduce: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """``reduce`` of every values[k], (K,). One by one, because the order of additions in a batched reduction depends
+    on K, and with it the last bit."""
+    return torch.stack([reduce(row) for row in values])
 
 
 class Adapter(nn.Module):
@@ -145,13 +156,14 @@ class Adapter(nn.Module):
         return shapes
 
     def forward(self, x: Tensor) -> Tensor | None:
-        """(K * B, N, D) -> (K * B, N, D_out), or None when no part is active."""
+        """(rows * B, N, D) -> (rows * B, N, D_out), or None when no part is active."""
         if not self.active:
             return None
-        tokens = x.reshape(self.bank.replicas, -1, x.shape[-1])  # (K, B * N, D)
+        rows = self.bank.rows
+        tokens = x.reshape(rows.stop - rows.start, -1, x.shape[-1])  # (rows, B * N, D)
         if self.contribution is not None and len(self.parts) == 2:
             with torch.no_grad():
-                self.contribution.add(fast=self._part(tokens, ("fast",)), slow=self._part(tokens, ("slow",)))
+                self.contribution.add(rows, fast=self._part(tokens, ("fast",)), slow=self._part(tokens, ("slow",)))
         return self._part(tokens, self.active).view(*x.shape[:-1], -1)
 
     def _part(self, tokens: Tensor, parts: Sequence[str]) -> Tensor:
@@ -164,7 +176,7 @@ class Adapter(nn.Module):
         return torch.baddbmm(up_bias, hidden, up)
 
     def _concatenate(self, name: str, parts: Sequence[str], dim: int) -> Tensor:
-        views = [self.bank.views[f"{self.path}.{part}.{name}"] for part in parts]
+        views = [self.bank.current(f"{self.path}.{part}.{name}") for part in parts]
         return views[0] if len(views) == 1 else torch.cat(views, dim)
 
 

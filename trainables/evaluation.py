@@ -30,13 +30,12 @@ class ImageInput:
 @torch.inference_mode()
 def frozen_features(pack: Pack, source: ImageInput, batch_size: int) -> Tensor:
     """Features of every image through the frozen backbone alone, (N, D): they never change, so once per run."""
-    k = pack.replicas
-    pieces = []
+    pack.bank.rows = slice(0, 1)  # without adapters every replica is the same function
     with pack.active(()):
-        for start in range(0, len(source.images), k * batch_size):
-            rows = torch.arange(start, start + k * batch_size).clamp(max=len(source.images) - 1)
-            pieces.append(pack.features(source.batch(rows)).flatten(0, 1))
-    return torch.cat(pieces)[: len(source.images)]
+        chunks = torch.arange(len(source.images)).split(batch_size)
+        features = torch.cat([pack.features(source.batch(rows))[0] for rows in chunks])
+    pack.bank.rows = slice(0, pack.replicas)
+    return features
 
 
 @torch.inference_mode()
@@ -45,22 +44,26 @@ def predict(
     contribution: Contribution | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """Predicted head columns among the first ``seen``, one int64 (n_k,) per replica for its ``indices``."""
-    predictions = []
+    predictions: list[tuple[slice, Tensor]] = []
     with pack.active(parts), pack.measured(contribution):
         for chunk, _ in padded_batches(indices, batch_size):
-            features = pack.features(source.batch(chunk.flatten()))
-            predictions.append(pack.logits(features, slice(0, seen)).argmax(-1).cpu())
-    joined = torch.cat(predictions, dim=1)
-    return [joined[k, : len(rows)] for k, rows in enumerate(indices)]
+            for rows in pack.passes():
+                features = pack.features(source.batch(chunk[rows].flatten()))
+                predictions.append((rows, pack.logits(features, slice(0, seen)).argmax(-1).cpu()))
+    joined = [torch.cat([found[k - rows.start] for rows, found in predictions if rows.start <= k < rows.stop])
+              for k in range(pack.replicas)]  # fmt: skip
+    return [joined[k][: len(own)] for k, own in enumerate(indices)]
 
 
 @torch.inference_mode()
 def predict_frozen(pack: Pack, features: Tensor, indices: Sequence[Tensor], seen: int) -> list[Tensor]:
     """As ``predict`` without any adapter, from the cached features (N, D)."""
-    longest = max(len(rows) for rows in indices)
-    padded = torch.stack([torch.nn.functional.pad(rows, (0, longest - len(rows))) for rows in indices])
-    columns = pack.logits(features[padded], slice(0, seen)).argmax(-1).cpu()
-    return [columns[k, : len(rows)] for k, rows in enumerate(indices)]
+    predictions = []
+    for k, own in enumerate(indices):
+        pack.bank.rows = slice(k, k + 1)
+        predictions.append(pack.logits(features[own].unsqueeze(0), slice(0, seen))[0].argmax(-1).cpu())
+    pack.bank.rows = slice(0, pack.replicas)
+    return predictions
 
 
 def accuracy(predicted: Tensor, target: Tensor) -> float:

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.ablation import Ablation, ratios
-from trainables.adapters import Contribution
-from trainables.augmentation import draw, normalise, random_resized_crop_flip
+from trainables.adapters import Contribution, per_replica
+from trainables.augmentation import crop, draw_crops, normalise
 from trainables.backbones import Backbone, load_backbone
 from trainables.checkpoint import Checkpoints, Row
 from trainables.configs import NestedConfig
@@ -119,7 +119,7 @@ class NestedRun:
         optimizer = BankOptimizer(bank, config.optimizer, [config.weight_decay] * len(bank.groups), config.momentum)
         first_step = self.steps.clone()
         for epoch in range(config.epochs):
-            draws = self._draws(task, epoch)
+            crops = self._crops(task, epoch)
             losses = torch.zeros(len(self.seeds), dtype=torch.float64)
             batches = 0
             for batch, (indices, valid) in enumerate(self.tasks.epoch(task, epoch, config.batch_size)):
@@ -127,9 +127,10 @@ class NestedRun:
                     self.base_rates, epoch, config.epochs, self.steps - first_step, config.eta_min, config.warmup_steps
                 )
                 logged = valid.any(1) & (self.steps % config.log_every == 0)
-                contribution = Contribution() if bool(logged.any()) and "slow" in self.pack.parts else None
+                measure = bool(logged.any()) and "slow" in self.pack.parts
+                contribution = Contribution(len(self.seeds), self.device) if measure else None
                 with self.pack.measured(contribution):
-                    loss = self._loss(task, indices, valid, draws[:, batch])
+                    loss = self._loss(task, indices, valid, crops[:, batch])
                 bank.grad.zero_()
                 loss.sum().backward()
                 self._mark_diverged(task, epoch, loss.detach())
@@ -144,27 +145,32 @@ class NestedRun:
                 self.log(k, "train", "epoch_loss", losses[k] / own_batches, task, epoch, int(self.steps[k]))
         self.log_timing(task, "train_s", time.monotonic() - start)
 
-    def _draws(self, task: int, epoch: int) -> Tensor:
-        """Augmentation draws of an epoch, (K, batches, B, DRAWS); unused places stay zero."""
-        size = self.config.batch_size
-        own = [draw(-(-len(i[task]) // size) * size, generator(s, "augmentation", task, epoch))
-               for s, i in zip(self.seeds, self.tasks.train, strict=True)]  # fmt: skip
-        padded = torch.nn.utils.rnn.pad_sequence(own, batch_first=True)
-        return padded.view(len(own), -1, size, padded.shape[-1])
+    def _crops(self, task: int, epoch: int) -> Tensor:
+        """Crops of an epoch, (K, batches, B, 2, 3); unused places stay zero."""
+        config, shape = self.config, tuple(self.train_input.images.shape[-2:])
+        own = [
+            draw_crops(-(-len(indices[task]) // config.batch_size) * config.batch_size,
+                       generator(seed, "augmentation", task, epoch), shape, config.data.crop_scale, config.data.flip)
+            for seed, indices in zip(self.seeds, self.tasks.train, strict=True)
+        ]  # fmt: skip
+        return torch.nn.utils.rnn.pad_sequence(own, batch_first=True).unflatten(1, (-1, config.batch_size))
 
-    def _loss(self, task: int, indices: Tensor, valid: Tensor, draws: Tensor) -> Tensor:
+    def _loss(self, task: int, indices: Tensor, valid: Tensor, crops: Tensor) -> Tensor:
         """Mean cross-entropy within the task's classes of every replica, (K,); 0 where a replica has no image."""
         source, low, high = self.train_input, *self.tasks.bounds[task : task + 2]
-        images = source.images[indices.flatten()].float()
-        images = random_resized_crop_flip(
-            images, draws.flatten(0, 1).to(self.device), source.size, self.config.data.crop_scale, self.config.data.flip
-        )
-        logits = self.pack.logits(self.pack.features(normalise(images, source.mean, source.std)), slice(low, high))
         columns = self.tasks.position.gather(1, self.train_labels[indices]) - low  # (K, B)
-        target = torch.where(valid, columns, 0).to(self.device)
-        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none").view(valid.shape)
-        weight = valid.to(loss)
-        return (loss * weight).sum(1) / weight.sum(1).clamp(min=1)
+        targets = torch.where(valid, columns, 0)
+        losses = []
+        for rows in self.pack.passes():
+            images = source.images[indices[rows].flatten()].float()
+            images = crop(images, crops[rows].flatten(0, 1).clone().to(self.device), source.size)
+            features = self.pack.features(normalise(images, source.mean, source.std))
+            logits = self.pack.logits(features, slice(low, high))  # (rows, B, C')
+            target = targets[rows].flatten().to(self.device)
+            loss = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(-1, indices.shape[1])
+            weight = valid[rows].to(loss)
+            losses.append(per_replica(torch.sum, loss * weight) / weight.sum(1).clamp(min=1))
+        return torch.cat(losses)
 
     def _mark_diverged(self, task: int, epoch: int, loss: Tensor) -> None:
         """Take replicas with a non-finite loss or gradient out of training; the others stay bit-equal."""

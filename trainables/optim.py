@@ -34,7 +34,7 @@ class BankOptimizer:
         self.decay = torch.tensor(decay, device=bank.flat.device)[bank.group_of]  # (P,)
         self.first = torch.zeros_like(bank.flat)
         self.second = torch.zeros_like(bank.flat) if kind == "adamw" else None
-        self.steps = torch.zeros(bank.replicas, len(bank.groups), device=bank.flat.device)
+        self.steps = torch.zeros(bank.replicas, len(bank.groups), dtype=torch.float64)  # 1 - 0.999**1 needs the digits
 
     @torch.no_grad()
     def step(self, lr: Tensor, update: Tensor) -> None:
@@ -45,7 +45,7 @@ class BankOptimizer:
             update: bool (K, G); False leaves that group of that replica bit-equal.
         """
         bank = self.bank
-        self.steps += update
+        self.steps += update.cpu()
         rate = lr.to(bank.flat)[:, bank.group_of]  # (K, P)
         mask = update.to(bank.flat.device)[:, bank.group_of]
         if self.kind == "sgd":
@@ -55,14 +55,19 @@ class BankOptimizer:
         else:
             assert self.second is not None
             beta1, beta2 = self.betas
-            steps = self.steps[:, bank.group_of]
+            first_bias, second_bias = (self._bias_correction(beta) for beta in self.betas)
             first = torch.lerp(self.first, bank.grad, 1 - beta1)
             second = beta2 * self.second + (1 - beta2) * bank.grad.square()
-            denominator = second.sqrt() / (1 - beta2**steps).sqrt() + self.eps
-            new = bank.flat * (1 - rate * self.decay) - rate / (1 - beta1**steps) * first / denominator
+            denominator = second.sqrt() / second_bias.sqrt() + self.eps
+            new = bank.flat * (1 - rate * self.decay) - rate / first_bias * first / denominator
             self.second.copy_(torch.where(mask, second, self.second))
         self.first.copy_(torch.where(mask, first, self.first))
         bank.flat.copy_(torch.where(mask, new, bank.flat))
+
+    def _bias_correction(self, beta: float) -> Tensor:
+        """1 - beta^steps of every column, (K, P); 1 where a group has never moved."""
+        correction = torch.where(self.steps > 0, 1 - beta**self.steps, 1.0)
+        return correction.to(self.bank.flat)[:, self.bank.group_of]
 
 
 def learning_rates(

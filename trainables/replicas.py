@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from trainables.adapters import Adapter, Bank, Contribution, Parameter, find_sites, insert
+from trainables.adapters import Adapter, Bank, Contribution, Parameter, find_sites, insert, per_replica
 from trainables.backbones import Backbone, parameter_count
 from trainables.configs import NestedConfig
 from trainables.errors import InputError
@@ -73,16 +73,29 @@ class Pack:
             for adapter in self.adapters.values():
                 adapter.contribution = None
 
+    def passes(self) -> Iterator[slice]:
+        """Replicas that share a forward pass, one slice after the other.
+
+        On a GPU all K do: one shared product over the frozen weights instead of K. On a CPU each has its own, because
+        there the last bits of a shared product depend on its size and on memory alignment, and a replica's numbers
+        may not depend on its neighbours.
+        """
+        together = self.replicas if self.device.type != "cpu" else 1
+        for start in range(0, self.replicas, together):
+            self.bank.rows = slice(start, start + together)
+            yield self.bank.rows
+        self.bank.rows = slice(0, self.replicas)
+
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images (K * B, 3, S, S) -> pooled features fp32 (K, B, D)."""
-        model = self.backbone.model
+        """Normalised images of the current pass (rows * B, 3, S, S) -> pooled features fp32 (rows, B, D)."""
+        model, rows = self.backbone.model, self.bank.rows
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             pooled = model.forward_head(model.forward_features(images), pre_logits=True)
-        return pooled.float().view(self.replicas, -1, self.backbone.dim)
+        return pooled.float().view(rows.stop - rows.start, -1, self.backbone.dim)
 
     def logits(self, features: Tensor, columns: slice) -> Tensor:
-        """Features (K, B, D) -> logits (K, B, C') of the head's ``columns``."""
-        weight, bias = self.bank.views["head.weight"], self.bank.views["head.bias"]
+        """Features (rows, B, D) -> logits (rows, B, C') of the head's ``columns``."""
+        weight, bias = self.bank.current("head.weight"), self.bank.current("head.bias")
         return torch.baddbmm(bias[..., columns], features, weight[..., columns])
 
     def silent(self, part: str) -> bool:
@@ -94,8 +107,8 @@ class Pack:
 
     def norm(self, part: str) -> Tensor:
         """L2 norm over all parameters of a part, (K,)."""
-        columns = self.bank.group_of == self.bank.groups.index(part)
-        return self.bank.flat[:, columns].norm(dim=1)
+        columns = torch.nonzero(self.bank.group_of == self.bank.groups.index(part)).squeeze(1)
+        return per_replica(lambda row: row[columns].norm(), self.bank.flat)
 
 
 def head_parameters(dim: int, classes: int) -> dict[str, Parameter]:

@@ -1,0 +1,131 @@
+"""Is a configuration different from the baseline, or is it the seed? Paired differences over common seeds.
+
+Replicas with the same seed share the initialisation of what they have in common, the data order and the augmentation,
+so the difference within a seed is less noisy than the difference of two means.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis.records import Run
+from analysis.series import configurations, final_accuracy
+
+CONFIDENCE = 0.95
+FEWEST_SEEDS = 3  # below this an interval exists but says next to nothing
+FEWEST_SEEDS_PERMUTATION = 5  # below this the smallest possible p-value is above 0.1
+MOST_SEEDS_EXACT = 14  # 2**14 sign patterns; beyond, random ones
+RANDOM_SIGN_PATTERNS = 20_000
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Final accuracy of ``configuration`` minus the baseline's over ``n`` common seeds, as fractions.
+
+    ``low``, ``high``: t interval at level ``CONFIDENCE`` for one comparison, None below 2 seeds. ``p_t``: paired t
+    test. ``p_permutation``: two-sided sign-flip test, None below ``FEWEST_SEEDS_PERMUTATION`` seeds. ``*_holm``:
+    corrected over the configurations that were compared.
+    """
+
+    configuration: str
+    baseline: str
+    n: int
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    p_t: float | None = None
+    p_permutation: float | None = None
+    p_t_holm: float | None = None
+    p_permutation_holm: float | None = None
+
+    @property
+    def told_apart(self) -> bool:
+        """Enough seeds, and an interval that excludes 0."""
+        if self.n < FEWEST_SEEDS or self.low is None or self.high is None:
+            return False
+        return self.low > 0 or self.high < 0
+
+    @property
+    def survives_correction(self) -> bool:
+        """Told apart, and still so by the corrected t test, which rests on the same model as the interval."""
+        return self.told_apart and self.p_t_holm is not None and self.p_t_holm < 1 - CONFIDENCE
+
+
+def paired_difference(configuration: str, baseline: str, first: ArrayLike, second: ArrayLike) -> PairedDifference:
+    """Difference ``first - second``, uncorrected.
+
+    Args:
+        first: final accuracies of ``configuration``, shape (n,), n >= 1.
+        second: those of ``baseline`` for the same seeds in the same order, shape (n,).
+
+    Raises:
+        ValueError: no seed, or the shapes differ.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if a.shape != b.shape or a.size == 0:
+        raise ValueError(f"paired values needed, found shapes {a.shape} and {b.shape}")
+    difference = a - b
+    result = PairedDifference(configuration, baseline, difference.size, float(difference.mean()))
+    if difference.size < 2:
+        return result
+    if np.allclose(difference, difference[0], rtol=0, atol=1e-12):
+        # No spread, so no t statistic: the same difference for every seed, often exactly none.
+        equal = abs(difference[0]) <= 1e-12
+        mean = 0.0 if equal else result.mean
+        result = replace(result, mean=mean, low=mean, high=mean, p_t=1.0 if equal else 0.0)
+    else:
+        test = stats.ttest_rel(a, b)
+        interval = test.confidence_interval(CONFIDENCE)
+        result = replace(result, low=float(interval.low), high=float(interval.high), p_t=float(test.pvalue))
+    if difference.size >= FEWEST_SEEDS_PERMUTATION:
+        result = replace(result, p_permutation=_sign_flip_p(difference))
+    return result
+
+
+def differences(run: Run) -> list[PairedDifference]:
+    """Every configuration against the first, where they have a finished seed in common, Holm-corrected."""
+    labels = configurations(run)
+    if not labels:
+        return []
+    # A seed that was run twice counts once: its mean.
+    final = {label: final_accuracy(run, label).groupby("seed")["final"].mean() for label in labels}
+    baseline = final[labels[0]]
+    found = []
+    for label in labels[1:]:
+        common = baseline.index.intersection(final[label].index)
+        if len(common):
+            found.append(paired_difference(label, labels[0], final[label].loc[common], baseline.loc[common]))
+    t_holm = _holm([difference.p_t for difference in found])
+    permutation_holm = _holm([difference.p_permutation for difference in found])
+    return [
+        replace(difference, p_t_holm=t, p_permutation_holm=permutation)
+        for difference, t, permutation in zip(found, t_holm, permutation_holm, strict=True)
+    ]
+
+
+def smallest_permutation_p(n: int) -> float:
+    """The smallest two-sided p-value that n sign flips can give: all signs alike, two patterns of 2**n."""
+    return 2.0 / 2**n
+
+
+def _sign_flip_p(difference: np.ndarray) -> float:
+    exact = difference.size <= MOST_SEEDS_EXACT
+    test = stats.permutation_test(
+        (difference,),
+        np.mean,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=2**difference.size if exact else RANDOM_SIGN_PATTERNS,
+        rng=np.random.default_rng(0),
+    )
+    return float(test.pvalue)
+
+
+def _holm(p_values: Sequence[float | None]) -> list[float | None]:
+    known = [p for p in p_values if p is not None]
+    corrected = iter(multipletests(known, method="holm")[1] if known else [])
+    return [None if p is None else float(next(corrected)) for p in p_values]

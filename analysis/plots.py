@@ -1,0 +1,148 @@
+"""Pictures of a class-incremental study. Figures are objects: no pyplot, so no state is shared between reports."""
+
+import textwrap
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from analysis import series
+from analysis.captions import measured_setting
+from analysis.records import Run
+from analysis.series import configurations, reported, task_count
+
+WIDTH, HEIGHT, DPI = 10.0, 45 / 7, 140  # inches and dots per inch: 1400 x 900 pixels
+# Okabe and Ito 2008, without yellow, which is too light for a line on white paper.
+PALETTE = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+MARKERS = "osD^vPX"
+MOST_DRAWN = 14  # configurations: beyond two rounds of the palette no line can be told from another
+MOST_PANELS = 12
+PARTS: dict[str, dict[str, Any]] = {
+    "frozen": {"color": "#7A7A7A", "linestyle": "-", "linewidth": 1.8, "zorder": 3},
+    # Wide, since combined lies on it wherever consolidation emptied fast.
+    "slow": {"color": "#56B4E9", "linestyle": "-", "linewidth": 5.0},
+    "combined": {"color": "#D55E00", "linestyle": "--", "linewidth": 1.8},
+}
+
+
+def accuracy_by_task(run: Run) -> Figure:
+    """One line per configuration, every seed faint behind its mean, reported runs dashed.
+
+    The mean is over the seeds that reached the task. Reported runs are drawn only where their protocol has as many
+    tasks.
+    """
+    figure, measured, tasks = _figure(run), series.accuracy_by_task(run), task_count(run)
+    labels = configurations(run)
+    axes = figure.subplots()
+    _task_axis(axes, tasks)
+    axes.set_ylabel("accuracy on all classes seen so far (%)")
+    handles = []
+    for number, label in enumerate(labels[:MOST_DRAWN]):
+        color, marker = PALETTE[number % len(PALETTE)], MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
+        own = measured[measured["configuration"] == label]
+        for _, seed in own.groupby(["trial_id", "seed"]):
+            seed = seed.sort_values("task")
+            axes.plot(seed["task"] + 1, 100 * seed["accuracy"], color=color, linewidth=1.0, alpha=0.3, zorder=2)
+        mean = 100 * own.groupby("task")["accuracy"].mean()
+        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 6.0, "markeredgecolor": "white"}
+        axes.plot(mean.index + 1, mean, linewidth=2.2, zorder=4, **style)
+        seeds = own.drop_duplicates(["trial_id", "seed"]).shape[0]
+        suffix = f" (n={seeds})" if seeds else " (no task finished)"
+        handles.append(Line2D([], [], linewidth=2.2, label=textwrap.fill(label + suffix, 28), **style))
+        for order, entry in enumerate(reported(run, label)):
+            if len(entry.accuracy) == tasks:
+                dashes = (0, (6, 2)) if order == 0 else (0, (2, 2))
+                line: dict[str, Any] = {"color": color, "linewidth": 1.6, "linestyle": dashes}
+                axes.plot(range(1, tasks + 1), [100 * value for value in entry.accuracy], zorder=3, **line)
+                name = textwrap.fill(f"{label} {entry.label}".strip(), 28) + ",\nreported (1 run)"
+                handles.append(Line2D([], [], label=name, **line))
+    if measured.empty:
+        _nothing(axes, "no seed has finished a task")
+    hidden = len(labels) - MOST_DRAWN
+    note = f"; {hidden} more configurations in the table" if hidden > 0 else ""
+    subtitle = f"{measured_setting(run)}; thick: mean over seeds, thin: each seed{note}"
+    axes.set_title(subtitle, loc="left", fontsize=10, color="#444444", parse_math=False)
+    # In the middle, below the title's lines, which take the whole width.
+    lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
+    size = 10 if lines <= 22 else 7
+    _legend(figure, handles, loc="outside right center", fontsize=size, labelspacing=0.7)
+    return figure
+
+
+def ablation_by_task(run: Run) -> Figure:
+    """One panel per configuration: frozen backbone, slow only and combined, after consolidation, over the seeds."""
+    measured, tasks = series.ablation_by_task(run), task_count(run)
+    measured = measured[measured["moment"] == "after"]
+    labels = configurations(run)[:MOST_PANELS]
+    columns = min(3 if len(labels) <= 9 else 4, max(len(labels), 1))
+    figure = _figure(run)
+    grid = figure.subplots(-(-max(len(labels), 1) // columns), columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for position, (label, axes) in enumerate(zip(labels, panels, strict=False)):
+        _ablation_panel(axes, measured[measured["configuration"] == label], tasks)
+        heading = textwrap.fill(label, 92 // columns)
+        axes.set_title(heading, loc="left", fontsize=10, fontweight="bold", parse_math=False)
+        # The panel below may be one of the unused ones, which are taken out.
+        lowest = position + columns >= len(labels)
+        axes.tick_params(labelbottom=lowest)
+        axes.set_xlabel("task" if lowest else "")
+    for axes in panels[max(len(labels), 1) :]:
+        axes.remove()
+    names = {"frozen": "frozen backbone", "slow": "slow only", "combined": "slow + fast"}
+    handles = [Line2D([], [], label=names[part], **style) for part, style in PARTS.items()]
+    note = f"After consolidation; {measured_setting(run)}; line: mean over seeds, band: their range"
+    _legend(figure, handles, loc="outside lower center", ncols=3, fontsize=11, title=note, title_fontsize=10)
+    figure.supylabel("accuracy on all classes seen so far (%)", fontsize=11)
+    return figure
+
+
+def _ablation_panel(axes: Axes, own: pd.DataFrame, tasks: int) -> None:
+    _task_axis(axes, tasks)
+    for part, style in PARTS.items():
+        # In float, since matplotlib's fill_between does not take pandas' own types.
+        by_task = 100 * own[own["part"] == part].groupby("task")["accuracy"].agg(["mean", "min", "max"]).astype(float)
+        if by_task.empty:
+            continue
+        axes.fill_between(
+            by_task.index + 1, by_task["min"], by_task["max"], color=style["color"], alpha=0.18, linewidth=0
+        )
+        marker = "o" if len(by_task) == 1 else None
+        axes.plot(by_task.index + 1, by_task["mean"], marker=marker, **style)
+    if own.empty:
+        _nothing(axes, "not measured")
+
+
+def _figure(run: Run) -> Figure:
+    """An empty page with the study's question as its title."""
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    title = textwrap.fill(run.study.get("question") or str(run.study.get("study", "")), 88)
+    # A dollar sign in a label is text, not mathematics.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
+    return figure
+
+
+def _task_axis(axes: Axes, tasks: int) -> None:
+    axes.set_xlim(0.7, max(tasks, 1) + 0.3)
+    if tasks <= 12:
+        axes.set_xticks(range(1, max(tasks, 1) + 1))
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+    axes.set_xlabel("task")
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _legend(figure: Figure, handles: list[Line2D], **layout: Any) -> None:
+    legend = figure.legend(handles=handles, frameon=False, handlelength=3, **layout)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def _nothing(axes: Axes, text: str) -> None:
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=12)

@@ -1,0 +1,167 @@
+"""What a run says, in sentences: the answer to the study's question, and how far the seeds agree."""
+
+from collections.abc import Sequence
+
+from analysis.captions import count
+from analysis.differences import PairedDifference
+from analysis.records import STATUSES, Run
+from analysis.series import configurations, destructive_boundaries, final_accuracy, replicas, values
+
+MOST_NAMED = 4  # configurations in one sentence; the others are in the table
+
+
+def stability_sentence(run: Run, configuration: str) -> str:
+    """One sentence on what became of a configuration's seeds and how far apart they ended."""
+    rows, final = replicas(run, configuration), final_accuracy(run, configuration)
+    planned = len(rows)
+    if planned == 0:
+        return f"{configuration}: no seed was started."
+    if final.empty:
+        return f"{configuration}: {_outcomes(list(rows['status']))}, so there is no final accuracy."
+    finished = int((rows["status"] == "finished").sum())
+    text = f"{configuration}: {finished} of {count(planned, 'seed')} finished{_others(list(rows['status']))}"
+    percent = 100 * values(final, "final")
+    if len(percent) == 1:
+        text += f"; final accuracy is {percent[0]:.1f} %, and one seed says nothing about the spread"
+    else:
+        low, high = percent.min(), percent.max()
+        text += f"; final accuracy ranges over {high - low:.1f} points ({low:.1f}-{high:.1f} %)"
+    return f"{text}; {_below_frozen(run, configuration)}."
+
+
+def answer_sentences(run: Run, found: Sequence[PairedDifference]) -> list[str]:
+    """At most three sentences: what differs from the baseline, what cannot be told apart, how far to trust it.
+
+    Args:
+        run: the run.
+        found: the paired differences of that run.
+    """
+    labels = configurations(run)
+    if all(final_accuracy(run, label).empty for label in labels):
+        return [f"No seed of any configuration has finished ({_outcomes(list(run.trials['status']))}): no answer yet."]
+    if len(labels) == 1:
+        answer = [f"Only {labels[0]} was run, so there is nothing to compare it with."]
+    elif final_accuracy(run, labels[0]).empty:
+        answer = [f"No seed of {labels[0]} has finished, so nothing can be compared with it."]
+    elif not found:
+        answer = [f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."]
+    else:
+        answer = [_apart(found), _alike(found)]
+    return [sentence for sentence in [*answer, _trust(run, labels)] if sentence]
+
+
+def _apart(found: Sequence[PairedDifference]) -> str:
+    """The configurations that differ from the baseline, largest difference first."""
+    apart = sorted((one for one in found if one.told_apart), key=lambda one: -abs(one.mean))
+    if not apart:
+        return ""
+    clauses = []
+    for one in apart[:MOST_NAMED]:
+        way = "above" if one.mean > 0 else "below"
+        p_values = [
+            f"{_p(p)} by {test}"
+            for p, test in ((one.p_t_holm, "t test"), (one.p_permutation_holm, "sign flips"))
+            if p is not None
+        ]
+        doubt = "" if one.survives_correction else f": not significant once corrected for {len(found)} comparisons"
+        clauses.append(
+            f"{one.configuration} ends {100 * abs(one.mean):.1f} points {way} {one.baseline} "
+            f"({_interval(one)}, {count(one.n, 'common seed')}; Holm-corrected {', '.join(p_values)}{doubt})"
+        )
+    return _joined(clauses, len(apart)) + "."
+
+
+def _alike(found: Sequence[PairedDifference]) -> str:
+    """The configurations that cannot be told apart from the baseline."""
+    alike = sorted((one for one in found if not one.told_apart), key=lambda one: -one.n)
+    if not alike:
+        return ""
+    # The same number of seeds for all in a complete run; with another number it is said for each.
+    n = alike[0].n
+    clauses = []
+    for one in alike[:MOST_NAMED]:
+        details = [f"{100 * one.mean:+.1f} points"]
+        if one.low is not None:
+            details.append(_interval(one))
+        if one.n != n:
+            details.append(count(one.n, "common seed"))
+        clauses.append(f"{one.configuration} ({', '.join(details)})")
+    return f"{_joined(clauses, len(alike))} cannot be told apart from {alike[0].baseline} with {count(n, 'seed')}."
+
+
+def _trust(run: Run, labels: Sequence[str]) -> str:
+    """What happened to the replicas of the whole run."""
+    total, finished = len(run.trials), int((run.trials["status"] == "finished").sum())
+    text = f"{finished} of {count(total, 'replica')} finished{_others(list(run.trials['status']))}"
+    without = [label for label in labels if final_accuracy(run, label).empty]
+    if without:
+        text += f", none of {_joined(without[:MOST_NAMED], len(without))}"
+    final = {label: final_accuracy(run, label).dropna(subset="frozen") for label in labels}
+    below = {label: int((frame["final"] < frame["frozen"]).sum()) for label, frame in final.items()}
+    if compared := sum(map(len, final.values())):
+        named = [f"{number} of {label}" for label, number in below.items() if number]
+        fallen = f"{sum(below.values()) or 'none'} of {compared}"
+        text += f"; {fallen} ended below the frozen backbone"
+        text += f" ({_joined(named[:MOST_NAMED], len(named))})" if named else ""
+    boundaries = [destructive_boundaries(run, label) for label in labels]
+    if total := sum(asked for _, asked in boundaries):
+        harmful = sum(flagged for flagged, _ in boundaries)
+        asked_at = count(total, "task boundary", "task boundaries")
+        text += f"; the slow weights did harm at {harmful or 'none'} of {asked_at}"
+    return f"{text}."
+
+
+def _below_frozen(run: Run, configuration: str) -> str:
+    final = final_accuracy(run, configuration).dropna(subset="frozen")
+    if final.empty:
+        return "the frozen backbone was not measured"
+    below, n = int((final["final"] < final["frozen"]).sum()), len(final)
+    average = f"{100 * final['frozen'].mean():.1f} %"
+    if n == 1:
+        return f"it {'ended' if below else 'did not end'} below its frozen backbone ({average})"
+    if below == 0:
+        subject, owner = "no seed", "its"
+    elif below == n:
+        subject, owner = f"all {n} seeds" if n > 2 else "both seeds", "their"
+    else:
+        subject, owner = f"{below} of {n} seeds", "its" if below == 1 else "their"
+    return f"{subject} ended below {owner} frozen backbone ({average} on average)"
+
+
+def _outcomes(statuses: Sequence[str]) -> str:
+    """``all 5 seeds diverged``, ``2 seeds diverged and 1 failed`` for seeds that did not finish."""
+    counts = {status: statuses.count(status) for status in STATUSES if status in statuses}
+    if not counts:
+        return "no seed was started"
+    if len(counts) == 1:
+        ((status, n),) = counts.items()
+        subject = {1: "the only seed", 2: "both seeds"}.get(n, f"all {n} seeds")
+        return f"{subject} {_verb(status, n)}"
+    clauses = [f"{n} {_verb(status, n)}" for status, n in counts.items()]
+    return f"of {len(statuses)} seeds {_joined(clauses, len(clauses))}"
+
+
+def _others(statuses: Sequence[str]) -> str:
+    counts = [f"{statuses.count(status)} {status}" for status in STATUSES[1:] if status in statuses]
+    return f" ({', '.join(counts)})" if counts else ""
+
+
+def _verb(status: str, n: int) -> str:
+    return f"{'was' if n == 1 else 'were'} {status}" if status in ("pruned", "interrupted") else status
+
+
+def _interval(one: PairedDifference) -> str:
+    if one.low is None or one.high is None:
+        return "no interval"
+    return f"95 % interval {100 * one.low:+.1f} to {100 * one.high:+.1f}"
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def _joined(clauses: Sequence[str], total: int) -> str:
+    named = list(clauses)
+    if total > len(named):
+        named.append(f"{total - len(named)} more (see the table)")
+    return named[0] if len(named) == 1 else f"{', '.join(named[:-1])} and {named[-1]}"

@@ -1,0 +1,114 @@
+"""What was measured and what was reported, by configuration, seed and task, as plain frames.
+
+The tables, the sentences and the pictures take their numbers from here, so that they cannot disagree. Accuracies are
+fractions in [0, 1], tasks count from 0.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.records import Run
+
+REPLICA = ["trial_id", "seed"]
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A run that was reported elsewhere: one seed, not measured here.
+
+    ``accuracy`` has one fraction per task of *its* protocol; ``ablation`` maps fast, slow, combined (and frozen, where
+    given) to the accuracy after the last task.
+    """
+
+    configuration: str
+    label: str
+    accuracy: list[float]
+    ablation: dict[str, float]
+
+    @property
+    def heading(self) -> str:
+        return f"{self.configuration} {self.label}".strip() + " — reported (1 run)"
+
+
+def configurations(run: Run) -> list[str]:
+    """Labels in display order; the first is the baseline."""
+    return list(dict.fromkeys([*(run.study.get("configurations") or {}), *run.trials["configuration"]]))
+
+
+def task_count(run: Run) -> int:
+    """T of the study; where it was not recorded, the tasks that were reached."""
+    reached = run.metrics["task"].max()
+    return int(run.study.get("tasks") or (0 if pd.isna(reached) else reached + 1))
+
+
+def replicas(run: Run, configuration: str) -> pd.DataFrame:
+    """Rows of trials.parquet of one configuration, whatever became of them."""
+    return run.trials[run.trials["configuration"] == configuration]
+
+
+def final_accuracy(run: Run, configuration: str) -> pd.DataFrame:
+    """Columns seed, final, frozen (NaN without that ablation): one row per finished replica with a final accuracy."""
+    rows = replicas(run, configuration)
+    rows = rows[rows["status"] == "finished"]
+    final = pd.DataFrame(
+        {
+            "seed": rows["seed"],
+            "final": rows.get("metric.final_accuracy", np.nan),
+            "frozen": rows.get("metric.final_frozen_accuracy", np.nan),
+        }
+    )
+    return final.dropna(subset="final").astype({"final": float, "frozen": float})
+
+
+def accuracy_by_task(run: Run) -> pd.DataFrame:
+    """Columns configuration, trial_id, seed, task, accuracy: all classes seen so far, after every task reached.
+
+    The last task counts for finished replicas only, so that it is the final accuracy everywhere.
+    """
+    frame = _measured(run, "eval")
+    frame = frame[frame["name"] == "accuracy"].rename(columns={"value": "accuracy"})
+    kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
+    return frame.loc[kept, ["configuration", *REPLICA, "task", "accuracy"]].reset_index(drop=True)
+
+
+def ablation_by_task(run: Run) -> pd.DataFrame:
+    """Columns configuration, trial_id, seed, task, moment (before | after), part (frozen | fast | slow | combined),
+    accuracy: the ablations at every task boundary."""
+    frame = _measured(run, "ablation").rename(columns={"value": "accuracy"})
+    frame[["moment", "part"]] = frame["name"].str.split("/", n=1, expand=True).reindex(columns=[0, 1])
+    kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
+    return frame.loc[kept, ["configuration", *REPLICA, "task", "moment", "part", "accuracy"]].reset_index(drop=True)
+
+
+def destructive_boundaries(run: Run, configuration: str) -> tuple[int, int]:
+    """Task boundaries where slow alone was worse than the frozen backbone, and all boundaries where that was asked.
+
+    Over all replicas, unfinished ones included: a boundary that was measured is a fact whatever came later.
+    """
+    frame = _measured(run, "boundary")
+    flags = frame.loc[(frame["configuration"] == configuration) & (frame["name"] == "destructive"), "value"]
+    return int((flags > 0).sum()), len(flags)
+
+
+def reported(run: Run, configuration: str) -> list[Reported]:
+    """The reported runs of one configuration, in the order of study.json."""
+    return [
+        Reported(configuration, entry.get("label", ""), entry.get("accuracy") or [], entry.get("ablation") or {})
+        for entry in run.study.get("reported") or []
+        if entry.get("configuration") == configuration
+    ]
+
+
+def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column as float64, shape (rows,)."""
+    return frame[column].to_numpy(dtype=np.float64)
+
+
+def _measured(run: Run, phase: str) -> pd.DataFrame:
+    """Finite metric rows of one phase with the configuration and status of their replica."""
+    frame = run.metrics[(run.metrics["phase"] == phase) & np.isfinite(run.metrics["value"])]
+    frame = frame[frame["task"].notna()].astype({"task": int})
+    return frame.merge(run.trials[[*REPLICA, "configuration", "status"]], on=REPLICA, validate="many_to_one")

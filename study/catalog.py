@@ -1,0 +1,53 @@
+"""Every named study, as data. Adding a study is one ``register`` call here (CONTRIBUTING.md)."""
+
+from study.reported import SEEDS_000, SEEDS_000_SOURCE
+from study.spec import Objective, Profile, Study
+
+STUDIES: dict[str, Study] = {}
+
+
+def register(study: Study) -> Study:
+    """Add a study to the catalogue.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+    if study.name in STUDIES:
+        raise ValueError(f"study {study.name!r} is registered twice")
+    STUDIES[study.name] = study
+    return study
+
+
+def _nested(alpha: float) -> dict[str, float | bool]:
+    return {"lr_fast": 0.05, "lr_slow": 0.005, "consolidation": True, "consolidation_alpha": alpha}
+
+
+register(
+    Study(
+        name="nested_alpha",
+        question="Does consolidating fast into slow weights help, and can the result be trusted?",
+        trainable="nested",
+        configurations={
+            "baseline": {"lr_fast": 0.01, "lr_slow": 0.0, "consolidation": False},
+            "alpha=0": _nested(0.0),
+            "alpha=0.1": _nested(0.1),
+            "alpha=0.5": _nested(0.5),
+            "alpha=1": _nested(1.0),
+        },
+        objective=Objective(metric="final_accuracy"),
+        profiles={
+            "embedded": Profile(
+                dataset="glyphs100",
+                backbone="glyph_vit",
+                seeds=5,
+                data={"flip": False, "crop_scale": (0.7, 1.0), "train_per_class": 30, "test_per_class": 20},
+                gpus_per_trial=0.2,
+            ),
+            "paper": Profile(dataset="cifar100", backbone="vit_base_patch16_224.augreg_in21k", seeds=5),
+        },
+        report="continual",
+        reported=SEEDS_000,
+        reported_source=SEEDS_000_SOURCE,
+        reported_setting={"dataset": "cifar100", "backbone": "vit_base_patch16_224.augreg_in21k"},
+    )
+)

@@ -1,0 +1,133 @@
+"""The command line: run, list, show, resume, status, report.
+
+Exit codes: 0 done, 1 some replicas failed, 2 bad input (one line), 130 interrupted. Results go to stdout, progress and
+logs to stderr.
+"""
+
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from analysis.records import RecordsError
+from study import commands
+from study.resolve import Options
+from study.tracking import TrackingError
+from trainables.errors import InputError
+
+try:  # newer typer brings its own copy of click
+    from typer._click.exceptions import Abort, ClickException
+except ImportError:
+    from click.exceptions import Abort, ClickException  # type: ignore[assignment]
+
+STARTED = time.time()
+
+app = typer.Typer(
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+    help="Hyperparameter studies of parameter-efficient fine-tuning, measured over seeds.",
+)  # fmt: skip
+
+
+class Device(StrEnum):
+    auto = "auto"
+    gpu = "gpu"
+    cpu = "cpu"
+
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a run directory")]
+Address = Annotated[str, typer.Option(metavar="auto|local|HOST:PORT", help="Ray cluster to join; local starts one here")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="a study; see list")],
+    profile: Annotated[str, typer.Option(metavar="auto|embedded|paper")] = "auto",
+    dataset: Annotated[str | None, typer.Option(help="data set name, hub name or folder")] = None,
+    backbone: Annotated[str | None, typer.Option(help="timm ViT name or FILE.safetensors")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key; see show")] = None,
+    config: Annotated[list[Path] | None, typer.Option(metavar="FILE.json", help="run this configuration instead")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="N|a,b,c", help="number of seeds, or the seeds")] = None,
+    trials: Annotated[int | None, typer.Option(help="only the first N configurations")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory [runs/NAME/RUN_ID]")] = None,
+    mlflow: Annotated[str | None, typer.Option(metavar="URI", help="tracking URI [sqlite:///runs/mlflow.db]")] = None,
+    address: Address = "local",
+    max_concurrent: Annotated[int | None, typer.Option(help="packs that run at once")] = None,
+    device: Annotated[Device, typer.Option()] = Device.auto,
+    gpus_per_trial: Annotated[float | None, typer.Option(help="share of a GPU per pack")] = None,
+    pack: Annotated[str, typer.Option(metavar="N|auto", help="replicas trained together in one process")] = "auto",
+    budget: Annotated[float | None, typer.Option(metavar="MINUTES", help="stop after this long; resume continues")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved trials and stop")] = False,
+    json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a study."""
+    options = Options(
+        name=name, profile=profile, dataset=dataset, backbone=backbone, settings=set_ or [], config_files=config or [],
+        seeds=seeds, trials=trials, mlflow=mlflow, device=device.value, gpus_per_trial=gpus_per_trial, pack=pack,
+        max_concurrent=max_concurrent, budget_min=budget,
+    )  # fmt: skip
+    if dry_run:
+        commands.dry_run(options, address, json)
+        return
+    raise typer.Exit(commands.run(options, address, out, json, quiet, STARTED))
+
+
+@app.command("list")
+def list_() -> None:
+    """The studies of the catalogue."""
+    commands.list_studies()
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """A study's question, configurations, profiles and keys."""
+    commands.show(name)
+
+
+@app.command()
+def resume(
+    run_dir: RunDir,
+    address: Address = "local",
+    json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Complete an interrupted run from its checkpoints; failed replicas are tried again."""
+    raise typer.Exit(commands.resume(run_dir, address, json, quiet, STARTED))
+
+
+@app.command()
+def status(run_dir: RunDir) -> None:
+    """How far the replicas of a run are."""
+    commands.status(run_dir)
+
+
+@app.command()
+def report(run_dir: RunDir) -> None:
+    """Write and show the closing report of a run again."""
+    commands.report(run_dir)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: a first word that is no command is the name of a study to run."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    if words and not words[0].startswith("-") and words[0] not in names:
+        words.insert(0, "run")
+    try:
+        code = app(args=words, prog_name="lora-study", standalone_mode=False)
+    except Abort:
+        code = 130
+    except ClickException as error:
+        _fail(error.format_message())
+    except (InputError, TrackingError, RecordsError) as error:
+        _fail(str(error))
+    raise SystemExit(code or 0)
+
+
+def _fail(message: str) -> None:
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    raise SystemExit(2)

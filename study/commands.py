@@ -1,0 +1,189 @@
+"""What the commands of the command line do; each returns when its output has been printed."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from study.catalog import STUDIES
+from study.resolve import Options, find_study, resolve
+from study.resources import Machine, this_machine
+from study.rundir import RunDirectory, flatten
+from study.spec import ResolvedStudy
+from trainables.configs import CONFIGS, aliases
+from trainables.errors import InputError
+
+INTERRUPTED = 130
+
+
+def list_studies() -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("study", "trainable", "configurations", "profiles", "question"):
+        table.add_column(column)
+    for study in STUDIES.values():
+        profiles = ", ".join(f"{name} ({profile.seeds} seeds)" for name, profile in study.profiles.items())
+        table.add_row(study.name, study.trainable, str(len(study.configurations)), profiles, study.question)
+    Console().print(table)
+
+
+def show(name: str) -> None:
+    study = find_study(name)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{study.name}: {study.question}\n")
+    console.print("configurations")
+    for label, fields in study.configurations.items():
+        console.print(f"  {label:<12} {', '.join(f'{key}={value}' for key, value in fields.items())}")
+    console.print("\nprofiles")
+    for label, profile in study.profiles.items():
+        settings = profile.settings | {f"data.{key}": value for key, value in profile.data.items()}
+        extra = "".join(f", {key}={value}" for key, value in settings.items())
+        console.print(f"  {label:<12} {profile.dataset} on {profile.backbone}, {profile.seeds} seeds{extra}")
+    console.print(f"\nobjective\n  {study.objective.metric}, {study.objective.over_seeds} over seeds, {study.objective.direction}")
+    if study.reported:
+        console.print(f"\nreported beside the measured numbers\n  {study.reported_source}")
+    console.print("\nkeys of --set and --config (names of the notes in brackets)")
+    model = CONFIGS[study.trainable]
+    names: dict[str, list[str]] = {}
+    for alias, own in aliases(model).items():
+        names.setdefault(own, []).extend([alias] if alias != own else [])
+    defaults = flatten(model().model_dump())
+    for own, others in names.items():
+        if own in ("dataset", "backbone"):
+            continue
+        bracket = f"  [{', '.join(others)}]" if others else ""
+        console.print(f"  {own} = {defaults[own]}{bracket}")
+
+
+def dry_run(options: Options, address: str, as_json: bool) -> None:
+    """Print the resolved trials; Ray is not started (a running cluster is joined to see what it has)."""
+    study, notices = resolve(options, _machine(address, "cpu"), load_data=False)
+    entries = [
+        {
+            "trial_id": trial.trial_id,
+            "configuration": trial.configuration,
+            "params": trial.params,
+            "seeds": list(trial.seeds),
+            "trainable_params": trial.trainable_params,
+            "total_params": trial.total_params,
+            "resources": study.resources.model_dump(),
+        }
+        for trial in study.trials
+    ]
+    for line in notices:
+        print(line, file=sys.stderr)
+    if as_json:
+        print(json.dumps(entries, indent=2))
+        return
+    table = Table(title=f"{study.study}: {study.dataset} on {study.backbone}, {study.tasks} tasks", title_justify="left")
+    for column in ("configuration", "trial", "seeds", "trainable", "total", "pack", "at once"):
+        table.add_column(column, justify="left" if column in ("configuration", "trial", "seeds") else "right")
+    for trial in study.trials:
+        table.add_row(
+            trial.configuration, trial.trial_id, ", ".join(map(str, trial.seeds)), f"{trial.trainable_params:,}",
+            f"{trial.total_params:,}", str(study.resources.pack), str(study.resources.max_concurrent),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def run(options: Options, address: str, out: Path | None, as_json: bool, quiet: bool, started: float) -> int:
+    """Validate, create the run directory, train, report. Returns the exit code."""
+    study, notices = resolve(options, _machine(address, options.device))
+    path = (out or Path("runs") / study.study / study.run_id).expanduser().absolute()
+    if not quiet:
+        for line in notices:
+            print(line, file=sys.stderr)
+    return _execute(RunDirectory.create(path, study), address, as_json, quiet, started)
+
+
+def resume(path: Path, address: str, as_json: bool, quiet: bool, started: float) -> int:
+    directory = RunDirectory.open(path.expanduser().absolute())
+    machine = _machine(address, directory.study.resources.device)
+    if directory.study.resources.device == "gpu" and not machine.gpus:
+        raise InputError(f"{path}: this run used GPUs and {machine.name} has none")
+    return _execute(directory, address, as_json, quiet, started)
+
+
+def status(path: Path) -> None:
+    directory = RunDirectory.open(path.expanduser().absolute())
+    study = directory.study
+    table = Table(title=f"{study.study} {study.run_id}", title_justify="left")
+    for column in ("configuration", "seed", "status", "tasks", "error"):
+        table.add_column(column)
+    counts: Counter[str] = Counter()
+    for trial, seed in directory.replicas:
+        replica_id = trial.replica_id(seed)
+        outcome, done = directory.outcome(replica_id), len(directory.checkpoints(replica_id))
+        state = outcome.status if outcome else ("started" if done else "waiting")
+        counts[state] += 1
+        table.add_row(trial.configuration, str(seed), state, f"{done}/{study.tasks}", (outcome and outcome.error) or "")
+    Console().print(table)
+    print(", ".join(f"{number} {state}" for state, number in counts.items()))
+    if counts["started"] + counts["waiting"] + counts["failed"]:
+        print(f"if no process works on it: lora-study resume {path}")
+
+
+def report(path: Path) -> None:
+    from analysis.report import build_report
+    from study import closing
+
+    directory = RunDirectory.open(path.expanduser().absolute())
+    directory.export()
+    closing.show(build_report(directory.path), directory, None, [])
+
+
+def _machine(address: str, device: str) -> Machine:
+    """What there is to run on: this machine, or the cluster, which is joined for it."""
+    if address == "local":
+        return this_machine()
+    from study import launch
+
+    launch.start_ray(address, device, None)
+    return launch.cluster()
+
+
+def _execute(directory: RunDirectory, address: str, as_json: bool, quiet: bool, started: float) -> int:
+    """Train what is unfinished, then report on everything."""
+    from study import closing, execution  # ray and matplotlib are imported only by commands that need them
+
+    study = directory.study
+    finished = execution.execute(directory, address, quiet, started)
+    if finished.interrupted or finished.out_of_budget:
+        reason = "interrupted" if finished.interrupted else f"the budget of {study.budget_min:g} minutes is spent"
+        print(
+            f"{reason}: {finished.left} of {len(directory.replicas)} replicas are not finished; continue with: "
+            f"lora-study resume {directory.path}",
+            file=sys.stderr,
+        )
+        if finished.interrupted:
+            return INTERRUPTED
+    if as_json:
+        print(json.dumps(_summary(directory, study), indent=2))
+    else:
+        closing.show(finished.report, directory, finished.split, finished.warnings)
+    failed = sum(1 for trial, seed in directory.replicas if _failed(directory, trial.replica_id(seed)))
+    return 1 if failed else 0
+
+
+def _failed(directory: RunDirectory, replica_id: str) -> bool:
+    outcome = directory.outcome(replica_id)
+    return outcome is not None and outcome.status == "failed"
+
+
+def _summary(directory: RunDirectory, study: ResolvedStudy) -> dict[str, Any]:
+    from analysis.continual import final_metrics
+
+    replicas = [
+        {
+            "configuration": trial.configuration,
+            "trial_id": trial.trial_id,
+            "seed": seed,
+            "status": outcome.status if (outcome := directory.outcome(trial.replica_id(seed))) else "interrupted",
+            "metrics": final_metrics(directory.rows(trial.replica_id(seed)), study.tasks),
+        }
+        for trial, seed in directory.replicas
+    ]
+    return {"run_dir": str(directory.path), "study": study.study, "run_id": study.run_id, "replicas": replicas}

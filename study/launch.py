@@ -1,0 +1,195 @@
+"""Run the packs of a resolved study with Ray Tune and record what they report."""
+
+import logging
+import os
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.continual import final_metrics
+from study.bridge import run_pack
+from study.progress import Progress
+from study.provenance import SOURCE_ROOT
+from study.resources import Machine, worker_environment
+from study.rundir import Outcome, RunDirectory, write_outcome
+from study.spec import TrialSpec
+from study.tracking import Tracker
+from trainables.errors import InputError
+
+# Read by ray when it is imported; nothing in the project imports ray before this module.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the newer output prints even at verbose=0
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+
+OBJECT_STORE_BYTES = 100 * 2**20
+"""Nothing large travels through Ray: data are mapped from the node's cache, results are rows."""
+EXPORT_EVERY_S = 30.0
+WORKER_FAILURES = 2
+"""Times that a pack is started again, from its checkpoints, after its process or node died."""
+
+
+def start_ray(address: str, device: str, machine: Machine | None) -> None:
+    """Start Ray on this machine (``local``) or join a running cluster.
+
+    Raises:
+        InputError: no cluster at the address.
+    """
+    environment = {"env_vars": worker_environment(device)}
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": environment}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if address == "local":
+            assert machine is not None
+            environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(
+                filter(None, (str(SOURCE_ROOT), os.environ.get("PYTHONPATH")))
+            )
+            ray.init(
+                address="local", num_cpus=machine.cpus, include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES, **quiet,
+            )  # fmt: skip
+            return
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            raise InputError(f"--address {address}: no Ray cluster can be joined ({first}); allowed: local, auto, HOST:PORT") from error
+
+
+def cluster() -> Machine:
+    """What the joined cluster offers."""
+    total = ray.cluster_resources()
+    return Machine(int(total.get("CPU", 0)), int(total.get("GPU", 0)), "the cluster")
+
+
+@dataclass
+class Session:
+    """What this session saw, for the closing lines.
+
+    Attributes:
+        first_began: when the first pack's clock started, seconds since 1970.
+        report_s: worker-seconds spent waiting for the driver to record.
+    """
+
+    first_began: float | None = None
+    report_s: float = 0.0
+
+
+class Recorder(tune.Callback):
+    """Driver side of the reports: tracking, progress, Parquet."""
+
+    def __init__(self, run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
+        self.run, self.tracker, self.progress, self.session = run, tracker, progress, session
+        self.by_id: dict[str, tuple[TrialSpec, int]] = {t.replica_id(s): (t, s) for t, s in run.replicas}
+        self.known_tasks = {name: len(run.checkpoints(name)) for name in self.by_id}
+        self.exported = time.monotonic()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its callbacks for a restore of its own; ours starts from the run directory
+
+    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+        began_at = result["began_at"]
+        if self.session.first_began is None:
+            self.session.first_began = began_at
+        ids = {str(seed): name for seed, name in trial.config["pack"]["replica_ids"].items()}
+        for seed, rows in result["rows"].items():
+            self.tracker.log_rows(ids[seed], rows, began_at)
+            task = max((row["task"] for row in rows), default=-1)
+            self.progress.task_done(ids[seed], task, resumed=task < self.known_tasks[ids[seed]])
+        for replica_id, outcome in result.get("outcomes", {}).items():
+            self._close(replica_id, Outcome.model_validate(outcome))
+        if time.monotonic() - self.exported > EXPORT_EVERY_S:
+            self.run.export()
+            self.exported = time.monotonic()
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The worker died more often than ``WORKER_FAILURES``."""
+        for replica_id in trial.config["pack"]["replica_ids"].values():
+            reason = "the worker process or its node died (out of memory?)"
+            outcome = Outcome(status="failed", error=reason, ended_at=time.time())
+            write_outcome(self.run.folder(replica_id), outcome)
+            self._close(replica_id, outcome)
+
+    def _close(self, replica_id: str, outcome: Outcome) -> None:
+        self.session.report_s += outcome.report_s
+        metrics = record(self.run, self.tracker, replica_id, rows=False)
+        trial, seed = self.by_id[replica_id]
+        self.progress.replica_done(trial, seed, outcome, metrics)
+
+
+def record(run: RunDirectory, tracker: Tracker, replica_id: str, rows: bool = True) -> dict[str, float]:
+    """Close the MLflow run of a replica that has ended, with its last checkpoint as artifact; returns final metrics.
+
+    Args:
+        rows: also hand in all rows again (those that MLflow has are left out).
+    """
+    outcome = run.outcome(replica_id)
+    assert outcome is not None
+    all_rows = run.rows(replica_id)
+    metrics = final_metrics(all_rows, run.study.tasks)
+    if rows:
+        tracker.log_rows(replica_id, all_rows, outcome.began_at)
+    tracker.finish_replica(replica_id, outcome.status, metrics, run.checkpoints(replica_id)[-1:])
+    return metrics
+
+
+def packs(run: RunDirectory) -> list[dict[str, Any]]:
+    """The unfinished replicas, cut into packs: seed by seed over all configurations, so that every configuration has
+    results early and comparisons are paired."""
+    resources = run.study.resources
+    waiting: dict[str, list[int]] = {}
+    specs = {trial.trial_id: trial for trial in run.study.trials}
+    for trial, seed in run.unfinished():
+        waiting.setdefault(trial.trial_id, []).append(seed)
+    cut = [
+        (start, list(specs).index(trial_id), trial_id, seeds[start : start + resources.pack])
+        for trial_id, seeds in waiting.items()
+        for start in range(0, len(seeds), resources.pack)
+    ]
+    return [
+        {
+            "run_dir": str(run.path), "trainable": run.study.trainable, "params": specs[trial_id].params,
+            "replica_ids": {str(seed): specs[trial_id].replica_id(seed) for seed in seeds}, "device": resources.device,
+        }
+        for _, _, trial_id, seeds in sorted(cut, key=lambda entry: entry[:2])
+    ]  # fmt: skip
+
+
+def fit(run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
+    """Train every unfinished pack; returns when all have ended, the budget is spent or the user interrupts."""
+    recorder = Recorder(run, tracker, progress, session)
+    todo = packs(run)
+    resources = run.study.resources
+    for replica_id in (name for pack in todo for name in pack["replica_ids"].values()):
+        (run.folder(replica_id) / "outcome.json").unlink(missing_ok=True)  # a failed replica gets another chance
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    attempt = len(list((run.path / "ray").glob("session_*")))
+    share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    budget = run.study.budget_min
+    tuner = tune.Tuner(
+        tune.with_resources(run_pack, share),
+        param_space={"pack": tune.grid_search(todo)},
+        tune_config=tune.TuneConfig(
+            reuse_actors=True,
+            max_concurrent_trials=resources.max_concurrent,
+            time_budget_s=budget * 60 if budget else None,
+            trial_dirname_creator=lambda trial: next(iter(trial.config["pack"]["replica_ids"].values())),
+        ),
+        run_config=tune.RunConfig(
+            name=f"session_{attempt}",
+            storage_path=str(run.path / "ray"),
+            callbacks=[recorder],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=WORKER_FAILURES),
+        ),
+    )
+    tuner.fit()
+
+
+def stop_ray() -> None:
+    """Leave the cluster, or stop the one that was started here."""
+    ray.shutdown()

@@ -1,0 +1,167 @@
+"""The run directory: the only truth about a run. Everything else can be rebuilt from it.
+
+``study.json`` says what runs; ``checkpoints/<replica>/`` holds each replica's state and rows at every task boundary and,
+once it has ended, its ``outcome.json``.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from analysis.continual import final_metrics
+from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, write_metrics, write_trials
+from study.spec import ResolvedStudy, TrialSpec
+from trainables.checkpoint import Row, write_json
+from trainables.errors import InputError
+
+Status = Literal["finished", "pruned", "diverged", "failed"]
+
+
+class Outcome(BaseModel):
+    """How a replica ended.
+
+    Attributes:
+        peak_memory_mib: of the GPU, or of the worker process where there is none (a process serves several replicas).
+        began_at, ended_at: seconds since 1970; ``began_at`` is when the row clock ``wall_s`` was 0.
+        report_s: seconds that the replica waited for the driver.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    status: Status
+    error: str | None = None
+    peak_memory_mib: float = 0.0
+    host: str = ""
+    began_at: float = 0.0
+    ended_at: float = 0.0
+    report_s: float = 0.0
+
+
+def write_outcome(folder: Path, outcome: Outcome) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "outcome.json", outcome.model_dump(), indent=1)
+
+
+class RunDirectory:
+    """One run on disk; must be visible to all nodes."""
+
+    def __init__(self, path: Path, study: ResolvedStudy) -> None:
+        self.path, self.study = path, study
+
+    @classmethod
+    def create(cls, path: Path, study: ResolvedStudy) -> "RunDirectory":
+        """Start a run in a new or empty folder.
+
+        Raises:
+            InputError: the folder holds a run or other files, or cannot be written.
+        """
+        if (path / STUDY_FILE).exists():
+            held = cls.open(path).study
+            kind = "this study" if held.study == study.study else f"another study ({held.study})"
+            raise InputError(
+                f"--out {path}: holds run {held.run_id} of {kind}; continue that one with `lora-study resume {path}`, "
+                "or choose a new folder"
+            )
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise InputError(f"--out {path}: exists and is not an empty folder; a new or empty folder is allowed")
+        try:
+            (path / "checkpoints").mkdir(parents=True)
+        except OSError as error:
+            raise InputError(f"--out {path}: cannot be created ({error.strerror})") from error
+        write_json(path / STUDY_FILE, study.model_dump(mode="json"), indent=1)
+        return cls(path, study)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """Raises InputError where there is no readable run."""
+        try:
+            return cls(path, ResolvedStudy.model_validate_json((path / STUDY_FILE).read_text()))
+        except OSError as error:
+            raise InputError(f"{path}: not a run directory ({STUDY_FILE}: {error.strerror})") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise InputError(
+                f"{path / STUDY_FILE}: not readable by this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+            ) from error
+
+    @property
+    def replicas(self) -> list[tuple[TrialSpec, int]]:
+        return [(trial, seed) for trial in self.study.trials for seed in trial.seeds]
+
+    def folder(self, replica_id: str) -> Path:
+        return self.path / "checkpoints" / replica_id
+
+    def outcome(self, replica_id: str) -> Outcome | None:
+        path = self.folder(replica_id) / "outcome.json"
+        return Outcome.model_validate_json(path.read_text()) if path.exists() else None
+
+    def unfinished(self) -> list[tuple[TrialSpec, int]]:
+        """Replicas that a resume has to work on: those without an outcome and those that failed."""
+        return [
+            (trial, seed)
+            for trial, seed in self.replicas
+            if (found := self.outcome(trial.replica_id(seed))) is None or found.status == "failed"
+        ]
+
+    def checkpoints(self, replica_id: str) -> list[Path]:
+        """Checkpoint files of a replica, by task."""
+        return sorted(self.folder(replica_id).glob("task_*.safetensors"))
+
+    def rows(self, replica_id: str) -> list[Row]:
+        """Everything a replica has reported, from its last checkpoint."""
+        files = sorted(self.folder(replica_id).glob("task_*.json"))
+        return json.loads(files[-1].read_text())["rows"] if files else []
+
+    def export(self) -> None:
+        """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
+        provenance = self.study.provenance
+        links = self._mlflow_runs()
+        trials: list[dict[str, Any]] = []
+        metrics: list[dict[str, Any]] = []
+        for trial, seed in self.replicas:
+            replica_id = trial.replica_id(seed)
+            rows, outcome = self.rows(replica_id), self.outcome(replica_id)
+            seconds = seconds_by_name(rows)
+            trials.append(
+                {
+                    "study": self.study.study, "run_id": self.study.run_id, "trial_id": trial.trial_id,
+                    "configuration": trial.configuration, "replica_id": replica_id, "seed": seed,
+                    "status": outcome.status if outcome else "interrupted",
+                    "error": outcome.error if outcome else None,
+                    "trainable_params": trial.trainable_params, "total_params": trial.total_params,
+                    "duration_s": sum(seconds.values()), "data_s": seconds.get("data_s", 0.0),
+                    "train_s": seconds.get("train_s", 0.0), "eval_s": seconds.get("eval_s", 0.0),
+                    "peak_memory_mib": outcome.peak_memory_mib if outcome else None,
+                    "mlflow_run_id": links.get(replica_id),
+                    **{key: provenance.get(key) for key in
+                       ("git_commit", "diff_hash", "spec_hash", "data_hash", "weights_hash", "environment_hash")},
+                    **{f"param.{key}": value for key, value in flatten(trial.params).items()},
+                    **{f"metric.{key}": value for key, value in final_metrics(rows, self.study.tasks).items()},
+                }
+            )  # fmt: skip
+            metrics += [{"trial_id": trial.trial_id, "seed": seed, **row} for row in rows]
+        write_trials(self.path / TRIALS_FILE, trials)
+        write_metrics(self.path / METRICS_FILE, metrics, [trial.trial_id for trial in self.study.trials])
+
+    def _mlflow_runs(self) -> dict[str, str]:
+        path = self.path / "tracking.json"
+        return json.loads(path.read_text()).get("runs", {}) if path.exists() else {}
+
+
+def seconds_by_name(rows: list[Row]) -> dict[str, float]:
+    """Sum of a replica's timing rows, such as train_s."""
+    total: dict[str, float] = {}
+    for row in rows:
+        if row["phase"] == "timing":
+            total[row["name"]] = total.get(row["name"], 0.0) + row["value"]
+    return total
+
+
+def flatten(params: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested parameters -> dotted names."""
+    flat: dict[str, Any] = {}
+    for key, value in params.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

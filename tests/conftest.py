@@ -1,0 +1,41 @@
+"""Fixtures shared by the tests: a cache of their own, and a backbone small enough for milliseconds."""
+
+import os
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+REAL_DATA = Path(os.environ.get("LORA_STUDY_REAL_DATA", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Decoded data of the tests never mix with the user's."""
+    path = tmp_path_factory.mktemp("cache")
+    os.environ["LORA_STUDY_CACHE"] = str(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights file of a random ViT, 2 blocks of width 16."""
+    shape = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    torch.manual_seed(0)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **shape)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    metadata = {"timm": "vit_tiny_patch16_224"} | {key: str(value) for key, value in shape.items()}
+    save_file({key: value.contiguous() for key, value in model.state_dict().items()}, path, metadata=metadata)
+    return str(path)
+
+
+@pytest.fixture
+def real_images() -> Path:
+    """Tiny-ImageNet at 32 px in the Hugging Face Parquet layout, where it is there."""
+    path = REAL_DATA / "data" / "tiny-imagenet-32"
+    if not path.is_dir():
+        pytest.skip(f"real images are not at {path} (LORA_STUDY_REAL_DATA)")
+    return path
