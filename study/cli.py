@@ -18,11 +18,6 @@ from study.resolve import Options
 from study.tracking import TrackingError
 from trainables.errors import InputError
 
-try:  # newer typer brings its own copy of click
-    from typer._click.exceptions import Abort, ClickException
-except ImportError:
-    from click.exceptions import Abort, ClickException  # type: ignore[assignment]
-
 STARTED = time.time()
 
 app = typer.Typer(
@@ -119,11 +114,13 @@ def main(arguments: list[str] | None = None) -> None:
         words.insert(0, "run")
     try:
         code = app(args=words, prog_name="lora-study", standalone_mode=False)
-    except Abort:
-        code = 130
-    except ClickException as error:
-        _fail(error.format_message())
-    except (InputError, TrackingError, RecordsError) as error:
+    except Exception as error:
+        if hasattr(error, "format_message"):  # click's own, whichever copy of click typer uses
+            _fail(error.format_message())
+        if type(error).__name__ == "Abort":
+            raise SystemExit(130) from None
+        if not isinstance(error, (InputError, TrackingError, RecordsError)):
+            raise
         _fail(str(error))
     raise SystemExit(code or 0)
 

@@ -153,8 +153,10 @@ def _configurations(
     for label, fields in asked.items():
         settings = base | fields | overrides | {"dataset": dataset, "backbone": backbone}
         config = _validated(CONFIGS[study.trainable], nested(settings))
+        overridden = [f"{key}={value}" for key, value in overrides.items() if fields.get(key, value) != value]
+        name = ", ".join(overridden) or label  # a label that names another value would lie
         if config not in configs.values():
-            configs[label] = config
+            configs[name if name not in configs else f"{label} with {name}"] = config
     if options.trials is not None:
         if not 1 <= options.trials <= len(configs):
             raise InputError(f"--trials {options.trials}: {study.name} has {len(configs)} configurations; allowed: 1..{len(configs)}")

@@ -142,7 +142,7 @@ def render(
     split: str,
     size: int = 32,
     seed: int = 0,
-    jitter: float = 1.0,
+    jitter: float = 0.5,
     dark: float = 0.5,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw ``per_class`` images of every character, class after class.
