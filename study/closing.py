@@ -1,13 +1,15 @@
 """What the user sees at the end: the report's tables and sentences, where the time went, where everything is."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
+from rich.text import Text
 
 from analysis.report import Report
+from analysis.tables import Table
 from study.progress import duration
 from study.rundir import RunDirectory
 
@@ -89,20 +91,29 @@ def _places(report: Report, run: RunDirectory) -> dict[str, str]:
     }
 
 
-def _rich(table: Any) -> RichTable:
-    rich_table = RichTable(title=table.title, caption=table.caption, title_justify="left", caption_justify="left")
-    for index, column in enumerate(table.columns):
-        rich_table.add_column(str(column), justify="left" if index == 0 else "right")
-    rows = table.text_rows()
-    for row in rows:
-        rich_table.add_row(*row)
+def _rich(table: Table) -> RichTable:
+    rich_table = RichTable(title=Text(table.title, style="bold"), caption=Text(table.caption), title_justify="left", caption_justify="left")
+    for index, heading in enumerate(_headings(table)):
+        rich_table.add_column(Text(heading), justify="left" if index == 0 else "right")
+    for row in table.text_rows():
+        rich_table.add_row(*map(Text, row))
     return rich_table
+
+
+def _headings(table: Table) -> list[str]:
+    """Column headings broken into lines about as wide as the cells below."""
+    widths = [max((len(cell) for cell in cells), default=0) for cells in zip(*table.text_rows(), strict=True)]
+    return [
+        "\n".join(textwrap.wrap(heading, max(14, width))) or " "
+        for heading, width in zip(table.columns, widths or [14] * len(table.columns), strict=True)
+    ]
 
 
 def _width(report: Report) -> int:
     """Width at which no table has to break a cell."""
     widest = 0
     for table in report.tables:
-        cells = [list(map(str, table.columns)), *table.text_rows()]
-        widest = max(widest, sum(max(len(row[i]) for row in cells) + 3 for i in range(len(table.columns))) + 1)
-    return min(widest, 250)
+        lines = [[max(map(len, heading.split("\n"))) for heading in _headings(table)]]
+        lines += [[len(cell) for cell in row] for row in table.text_rows()]
+        widest = max(widest, sum(max(column) + 3 for column in zip(*lines, strict=True)) + 1)
+    return widest

@@ -19,7 +19,7 @@ class Finished:
     """How a session ended; ``left`` counts replicas without an outcome."""
 
     report: Report
-    split: TimeSplit
+    split: TimeSplit | None
     warnings: list[str]
     interrupted: bool
     out_of_budget: bool
@@ -65,9 +65,11 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     warnings = tracker.close()
     spent = {name: value - seconds_before.get(name, 0.0) for name, value in _seconds(run).items()}
     now = time.time()
-    split = split_time(
+    split: TimeSplit | None = split_time(
         started, session.first_began, last_ended, now, study.resources.max_concurrent, spent, session.report_s
     )
+    if not todo:
+        split = None
     budget_spent = study.budget_min is not None and now - started >= study.budget_min * 60
     return Finished(report, split, warnings, bool(left) and not budget_spent, bool(left) and budget_spent, len(left))
 

@@ -61,9 +61,13 @@ def start_ray(address: str, device: str, machine: Machine | None) -> None:
 
 
 def cluster() -> Machine:
-    """What the joined cluster offers."""
+    """What the joined cluster offers, or may grow to where it is autoscaled."""
+    from ray._private.state import state
+
     total = ray.cluster_resources()
-    return Machine(int(total.get("CPU", 0)), int(total.get("GPU", 0)), "the cluster")
+    limit = state.get_max_resources_from_cluster_config() or {}
+    total = {name: max(total.get(name, 0), limit.get(name, 0)) for name in ("CPU", "GPU")}
+    return Machine(int(total["CPU"]), int(total["GPU"]), "the cluster")
 
 
 @dataclass

@@ -146,3 +146,31 @@ def test_accuracy_matrix_and_seen_accuracy_agree(tiny_backbone: str, tmp_path: P
         parts = [r["value"] for r in rows if r["task"] == task and r["name"].startswith("accuracy/task_")]
         assert len(parts) == task + 1
         assert values([r for r in rows if r["task"] == task], "eval", "accuracy") == pytest.approx([sum(parts) / len(parts)])
+
+
+def test_replicas_may_have_rates_intervals_and_alphas_of_their_own(tiny_backbone: str) -> None:
+    made = config(tiny_backbone, epochs=1)
+    mixed = NestedRun(made, (0, 0))
+    slow = mixed.pack.bank.groups.index("slow")
+    mixed.base_rates = mixed.base_rates.clone()
+    mixed.base_rates[1, slow] = 0.05
+    mixed.intervals[1] = 2
+    mixed.alphas[1] = 0.5
+    other = NestedRun(made.model_copy(update={"lr_slow": 0.05, "update_interval_slow": 2, "consolidation_alpha": 0.5}), (0,))
+    for started in (mixed, other):
+        started.train_task(0)
+        started.close_task(0)
+    assert torch.equal(mixed.pack.bank.flat[1], other.pack.bank.flat[0])
+    assert not torch.equal(mixed.pack.bank.flat[0], mixed.pack.bank.flat[1])
+
+
+def test_a_shared_forward_pass_equals_separate_ones_to_rounding(tiny_backbone: str) -> None:
+    """What a GPU does with a pack, on the CPU."""
+    losses = {}
+    for together in (1, 3):
+        started = NestedRun(config(tiny_backbone, class_order_seed="replica", epochs=1), (0, 1, 2))
+        started.pack.together = together
+        started.train_task(0)
+        started.close_task(0)
+        losses[together] = torch.tensor([values(started.rows[seed], "train", "loss")[-1] for seed in (0, 1, 2)])
+    assert torch.allclose(losses[1], losses[3], rtol=1e-4)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import Block, VisionTransformer
 
 from trainables.errors import InputError
+from trainables.hub import offline_if_unreachable
 
 EMBEDDED = {"glyph_vit": Path(__file__).parent / "weights" / "glyph_vit.safetensors"}
 ARCHITECTURE = {"img_size": int, "patch_size": int, "embed_dim": int, "depth": int, "num_heads": int}
@@ -68,6 +69,7 @@ def _from_timm(name: str, pretrained: bool) -> Backbone:
     if not pretrained:
         with torch.device("meta"):
             return _frozen(_create(name), {}, "")
+    offline_if_unreachable()
     try:
         model = _create(name, pretrained=True)
     except InputError:

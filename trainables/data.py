@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 
 from trainables.configs import DataConfig
 from trainables.errors import InputError
+from trainables.hub import offline_if_unreachable
 
 HUB = {
     "cifar100": ("uoft-cs/cifar100", "img", "fine_label"),
@@ -122,7 +123,7 @@ def _identify(dataset: str) -> _Source:
         )
     name, image, label = HUB.get(dataset, (dataset, "", ""))
     splits = _load_hub(dataset, name)
-    if not image:
+    if not {image, label} <= set(next(iter(splits.values())).features):
         image, label = _columns(dataset, splits)
     return _Source(" ".join(splits[key]._fingerprint for key in sorted(splits)), splits, image, label)
 
@@ -155,6 +156,7 @@ def _load_folder(folder: Path) -> Any:
 def _load_hub(dataset: str, name: str) -> Any:
     import datasets
 
+    offline_if_unreachable()
     try:
         with _quiet_datasets():
             return datasets.load_dataset(name)

@@ -94,6 +94,8 @@ class NestedRun:
         self.test_input = ImageInput(data.test_images.to(self.device), backbone.size, mean, std)
         self.train_labels, self.test_labels = data.train_labels, data.test_labels
         self.base_rates = torch.tensor(base_rates(config, self.pack.bank.groups)).expand(len(seeds), -1)  # (K, G)
+        self.intervals = torch.full((len(seeds),), config.update_interval_slow)
+        self.alphas = torch.full((len(seeds),), config.consolidation_alpha)
         self.steps = torch.zeros(len(seeds), dtype=torch.long)  # steps done by each replica, over all tasks
         self.finite = torch.ones(len(seeds), dtype=torch.bool)
         self.data_s = time.monotonic() - self.began
@@ -181,7 +183,7 @@ class NestedRun:
 
     def _update_mask(self, in_step: Tensor, step: Tensor) -> Tensor:
         """Bool (K, G): which groups of which replicas this step updates."""
-        on_time = (step + 1) % self.config.update_interval_slow == 0
+        on_time = (step + 1) % self.intervals == 0
         columns = [in_step & on_time if group == "slow" else in_step for group in self.pack.bank.groups]
         return torch.stack(columns, dim=1)
 
@@ -208,8 +210,7 @@ class NestedRun:
         before = ablation.measure("before")
         self._log_boundary(task, "before", before, targets, ablation.contribution)
         if self.config.consolidation:
-            alpha = torch.full((len(self.seeds),), self.config.consolidation_alpha)
-            ablation.slow_changed |= consolidate(self.pack, alpha, self.config, task, self.seeds)
+            ablation.slow_changed |= consolidate(self.pack, self.alphas, self.config, task, self.seeds)
             ablation.fast_changed = True
         after = ablation.measure("after")
         self._log_boundary(task, "after", after, targets, ablation.contribution)

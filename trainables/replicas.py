@@ -20,6 +20,11 @@ class Pack:
         parts: adapter parts that exist, such as ("fast", "slow").
         classes: columns C of the head.
 
+    Attributes:
+        together: replicas that share a forward pass. On a GPU all K do: one product over the frozen weights instead of
+            K. On a CPU each has its own, because there the last bits of a shared product depend on its size and on
+            memory alignment, and a replica's numbers may not depend on its neighbours.
+
     Raises:
         InputError: rank above the width of a layer, or no layer matches.
     """
@@ -30,6 +35,7 @@ class Pack:
     ) -> None:  # fmt: skip
         self.backbone, self.device, self.precision = backbone, device, config.precision
         self.parts = tuple(parts)
+        self.together = replicas if device.type != "cpu" else 1
         placement = find_sites(backbone.model, config.placement, config.layers)
         width = min(min(dims) for dims in placement.sites.values())
         if config.rank > width:
@@ -74,15 +80,9 @@ class Pack:
                 adapter.contribution = None
 
     def passes(self) -> Iterator[slice]:
-        """Replicas that share a forward pass, one slice after the other.
-
-        On a GPU all K do: one shared product over the frozen weights instead of K. On a CPU each has its own, because
-        there the last bits of a shared product depend on its size and on memory alignment, and a replica's numbers
-        may not depend on its neighbours.
-        """
-        together = self.replicas if self.device.type != "cpu" else 1
-        for start in range(0, self.replicas, together):
-            self.bank.rows = slice(start, start + together)
+        """Replicas that share a forward pass, ``together`` of them, one slice after the other."""
+        for start in range(0, self.replicas, self.together):
+            self.bank.rows = slice(start, start + self.together)
             yield self.bank.rows
         self.bank.rows = slice(0, self.replicas)
 
