@@ -48,7 +48,7 @@ class Bank:
         groups: optimizer groups in order of first appearance.
         group_of: int64 (P,), index into ``groups`` of every column; padding belongs to the group before it.
         views: name -> leaf (K, *shape).
-        rows: replicas of the forward pass at hand; adapters and heads read only these.
+        rows: replicas of the forward pass at hand; adapters and heads read only these, with ``current``.
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], replicas: int, device: torch.device) -> None:
@@ -65,16 +65,26 @@ class Bank:
         self.group_of = torch.tensor(group_of, device=device)
         self.flat = torch.zeros(replicas, end, device=device)
         self.grad = torch.zeros_like(self.flat)
+        self._slots = slots
+        self._leaves: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.rows = slice(0, replicas)
-        self.views: dict[str, Tensor] = {}
-        for name, parameter in parameters.items():
-            view = self.flat[:, slots[name]].view(replicas, *parameter.shape).detach().requires_grad_()
-            view.grad = self.grad[:, slots[name]].view(replicas, *parameter.shape)
-            self.views[name] = view
+        self.views = self._leaves_of(self.rows)
+
+    def _leaves_of(self, rows: slice) -> dict[str, Tensor]:
+        """Leaves (rows, *shape); made once per slice, because slicing within the graph costs a copy per parameter."""
+        key = (rows.start, rows.stop)
+        if key not in self._leaves:
+            self._leaves[key] = {}
+            for name, parameter in self.parameters.items():
+                shape = (rows.stop - rows.start, *parameter.shape)
+                leaf = self.flat[rows, self._slots[name]].view(shape).detach().requires_grad_()
+                leaf.grad = self.grad[rows, self._slots[name]].view(shape)
+                self._leaves[key][name] = leaf
+        return self._leaves[key]
 
     def current(self, name: str) -> Tensor:
-        """View (rows, *shape) of a parameter for the forward pass at hand."""
-        return self.views[name][self.rows]
+        """Leaf (rows, *shape) of a parameter for the forward pass at hand."""
+        return self._leaves_of(self.rows)[name]
 
     def value(self, name: str) -> Tensor:
         """Writable view (K, *shape) of a parameter, outside of autograd."""
