@@ -32,7 +32,8 @@ def run_pack(task: dict[str, Any]) -> None:
             f"{run_dir} is not visible on node {socket.gethostname()}: --out must be on a file system all nodes share"
         )
     replica_ids: dict[int, str] = {int(seed): name for seed, name in pack["replica_ids"].items()}
-    checkpoints = Checkpoints(run_dir / "checkpoints", replica_ids)
+    boundary = CONFIGS[pack["trainable"]].boundary
+    checkpoints = Checkpoints(run_dir / "checkpoints", replica_ids, boundary)
     clock = {"began_at": time.time(), "report_s": 0.0}
     diverged: set[int] = set()
 

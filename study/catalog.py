@@ -40,7 +40,7 @@ register(
                 dataset="glyphs100",
                 backbone="glyph_vit",
                 seeds=5,
-                # 250 images a task instead of CIFAR's 5,000: smaller batches and a quicker head give each task its steps
+                # 250 images a task, not CIFAR's 5,000: small batches and a quicker head give each task its steps
                 settings={"batch_size": 16, "init_lr": 0.02},
                 data={"flip": False, "crop_scale": (0.7, 1.0), "train_per_class": 25, "test_per_class": 12},
                 gpus_per_trial=0.2,

@@ -33,7 +33,9 @@ class Device(StrEnum):
 
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="a run directory")]
-Address = Annotated[str, typer.Option(metavar="auto|local|HOST:PORT", help="Ray cluster to join; local starts one here")]
+Address = Annotated[
+    str, typer.Option(metavar="auto|local|HOST:PORT", help="Ray cluster to join; local starts one here")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress")]
 
 
@@ -43,8 +45,12 @@ def run(
     profile: Annotated[str, typer.Option(metavar="auto|embedded|paper")] = "auto",
     dataset: Annotated[str | None, typer.Option(help="data set name, hub name or folder")] = None,
     backbone: Annotated[str | None, typer.Option(help="timm ViT name or FILE.safetensors")] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key; see show")] = None,
-    config: Annotated[list[Path] | None, typer.Option(metavar="FILE.json", help="run this configuration instead")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override a key; see show")
+    ] = None,
+    config: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE.json", help="run this configuration instead")
+    ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="N|a,b,c", help="number of seeds, or the seeds")] = None,
     trials: Annotated[int | None, typer.Option(help="only the first N configurations")] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory [runs/NAME/RUN_ID]")] = None,
@@ -54,7 +60,9 @@ def run(
     device: Annotated[Device, typer.Option()] = Device.auto,
     gpus_per_trial: Annotated[float | None, typer.Option(help="share of a GPU per pack")] = None,
     pack: Annotated[str, typer.Option(metavar="N|auto", help="replicas trained together in one process")] = "auto",
-    budget: Annotated[float | None, typer.Option(metavar="MINUTES", help="stop after this long; resume continues")] = None,
+    budget: Annotated[
+        float | None, typer.Option(metavar="MINUTES", help="stop after this long; resume continues")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="print the resolved trials and stop")] = False,
     json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
     quiet: Quiet = False,

@@ -31,7 +31,13 @@ class TimeSplit:
 
 
 def split_time(
-    started: float, first_began: float | None, last_ended: float, now: float, workers: int, rows: dict[str, float], report_s: float
+    started: float,
+    first_began: float | None,
+    last_ended: float,
+    now: float,
+    workers: int,
+    rows: dict[str, float],
+    report_s: float,
 ) -> TimeSplit:
     """Where the workers' time went.
 
@@ -92,7 +98,9 @@ def _places(report: Report, run: RunDirectory) -> dict[str, str]:
 
 
 def _rich(table: Table) -> RichTable:
-    rich_table = RichTable(title=Text(table.title, style="bold"), caption=Text(table.caption), title_justify="left", caption_justify="left")
+    rich_table = RichTable(
+        title=Text(table.title, style="bold"), caption=Text(table.caption), title_justify="left", caption_justify="left"
+    )
     for index, heading in enumerate(_headings(table)):
         rich_table.add_column(Text(heading), justify="left" if index == 0 else "right")
     for row in table.text_rows():

@@ -42,7 +42,9 @@ def show(name: str) -> None:
         settings = profile.settings | {f"data.{key}": value for key, value in profile.data.items()}
         extra = "".join(f", {key}={value}" for key, value in settings.items())
         console.print(f"  {label:<12} {profile.dataset} on {profile.backbone}, {profile.seeds} seeds{extra}")
-    console.print(f"\nobjective\n  {study.objective.metric}, {study.objective.over_seeds} over seeds, {study.objective.direction}")
+    console.print(
+        f"\nobjective\n  {study.objective.metric}, {study.objective.over_seeds} over seeds, {study.objective.direction}"
+    )
     if study.reported:
         console.print(f"\nreported beside the measured numbers\n  {study.reported_source}")
     console.print("\nkeys of --set and --config (names of the notes in brackets)")
@@ -78,7 +80,10 @@ def dry_run(options: Options, address: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(entries, indent=2))
         return
-    table = Table(title=f"{study.study}: {study.dataset} on {study.backbone}, {study.tasks} tasks", title_justify="left")
+    table = Table(
+        title=f"{study.study}: {study.dataset} on {study.backbone}, {study.tasks} {study.boundary}s",
+        title_justify="left",
+    )
     for column in ("configuration", "trial", "seeds", "trainable", "total", "pack", "at once"):
         table.add_column(column, justify="left" if column in ("configuration", "trial", "seeds") else "right")
     for trial in study.trials:
@@ -111,7 +116,7 @@ def status(path: Path) -> None:
     directory = RunDirectory.open(path.expanduser().absolute())
     study = directory.study
     table = Table(title=f"{study.study} {study.run_id}", title_justify="left")
-    for column in ("configuration", "seed", "status", "tasks", "error"):
+    for column in ("configuration", "seed", "status", f"{study.boundary}s", "error"):
         table.add_column(column)
     counts: Counter[str] = Counter()
     for trial, seed in directory.replicas:
@@ -119,7 +124,9 @@ def status(path: Path) -> None:
         outcome, done = directory.outcome(replica_id), len(directory.checkpoints(replica_id))
         state = outcome.status if outcome else ("started" if done else "waiting")
         counts[state] += 1
-        table.add_row(trial.configuration, str(seed), state, f"{done}/{study.tasks}", (outcome and outcome.error) or "")
+        table.add_row(
+            trial.configuration, str(seed), state, f"{done}/{trial.boundaries}", (outcome and outcome.error) or ""
+        )
     Console().print(table)
     print(", ".join(f"{number} {state}" for state, number in counts.items()))
     if counts["started"] + counts["waiting"] + counts["failed"]:
@@ -174,15 +181,13 @@ def _failed(directory: RunDirectory, replica_id: str) -> bool:
 
 
 def _summary(directory: RunDirectory, study: ResolvedStudy) -> dict[str, Any]:
-    from analysis.continual import final_metrics
-
     replicas = [
         {
             "configuration": trial.configuration,
             "trial_id": trial.trial_id,
             "seed": seed,
             "status": outcome.status if (outcome := directory.outcome(trial.replica_id(seed))) else "interrupted",
-            "metrics": final_metrics(directory.rows(trial.replica_id(seed)), study.tasks),
+            "metrics": directory.final_metrics(trial.replica_id(seed)),
         }
         for trial, seed in directory.replicas
     ]

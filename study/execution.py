@@ -3,7 +3,6 @@
 import time
 from dataclasses import dataclass
 
-from analysis.continual import final_metrics
 from analysis.report import Report, build_report
 from study import launch
 from study.closing import TimeSplit, split_time
@@ -38,15 +37,15 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     todo = {trial.replica_id(seed) for trial, seed in run.unfinished()}
     seconds_before = _seconds(run)
     session = launch.Session()
-    with Progress(study, quiet, len(run.replicas) - len(todo)) as progress:
+    done = {trial.replica_id(seed) for trial, seed in run.replicas} - todo
+    with Progress(study, quiet, done) as progress:
         progress.notice(
-            f"{study.study}: {len(study.trials)} configurations x {len(study.seeds)} seeds, {study.tasks} tasks, "
-            f"{study.dataset} on {study.backbone}\n{study.resources.max_concurrent} packs of "
+            f"{study.study}: {len(study.trials)} configurations x {len(study.seeds)} seeds, {study.tasks} "
+            f"{study.boundary}s, {study.dataset} on {study.backbone}\n{study.resources.max_concurrent} packs of "
             f"{study.resources.pack} at once on {study.resources.device}; run directory {run.path}"
         )
-        for replica_id in (trial.replica_id(seed) for trial, seed in run.replicas):
-            if replica_id not in todo:  # an earlier session may have been killed before it wrote this to MLflow
-                launch.record(run, tracker, replica_id)
+        for replica_id in sorted(done):  # an earlier session may have been killed before it wrote these to MLflow
+            launch.record(run, tracker, replica_id)
         if todo:
             if address == "local":
                 launch.start_ray(address, study.resources.device, this_machine())
@@ -92,7 +91,7 @@ def _aggregate(run: RunDirectory, trial: TrialSpec, report: Report) -> tuple[dic
         outcome = run.outcome(replica_id)
         statuses.append(outcome.status if outcome else "interrupted")
         if statuses[-1] == "finished":
-            for name, value in final_metrics(run.rows(replica_id), run.study.tasks).items():
+            for name, value in run.final_metrics(replica_id).items():
                 metrics.setdefault(name, []).append(value)
     means = {f"mean/{name}": sum(values) / len(values) for name, values in metrics.items()}
     means["seeds_finished"] = float(statuses.count("finished"))

@@ -7,7 +7,6 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.continual import final_metrics
 from study.bridge import run_pack
 from study.progress import Progress
 from study.provenance import SOURCE_ROOT
@@ -57,7 +56,9 @@ def start_ray(address: str, device: str, machine: Machine | None) -> None:
             ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             first = (str(error).strip().splitlines() or [""])[0]
-            raise InputError(f"--address {address}: no Ray cluster can be joined ({first}); allowed: local, auto, HOST:PORT") from error
+            raise InputError(
+                f"--address {address}: no Ray cluster can be joined ({first}); allowed: local, auto, HOST:PORT"
+            ) from error
 
 
 def cluster() -> Machine:
@@ -89,21 +90,23 @@ class Recorder(tune.Callback):
     def __init__(self, run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
         self.run, self.tracker, self.progress, self.session = run, tracker, progress, session
         self.by_id: dict[str, tuple[TrialSpec, int]] = {t.replica_id(s): (t, s) for t, s in run.replicas}
-        self.known_tasks = {name: len(run.checkpoints(name)) for name in self.by_id}
+        self.known = {name: len(run.checkpoints(name)) for name in self.by_id}
         self.exported = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore of its own; ours starts from the run directory
 
-    def on_trial_result(self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any) -> None:
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
         began_at = result["began_at"]
         if self.session.first_began is None:
             self.session.first_began = began_at
         ids = {str(seed): name for seed, name in trial.config["pack"]["replica_ids"].items()}
         for seed, rows in result["rows"].items():
             self.tracker.log_rows(ids[seed], rows, began_at)
-            task = max((row["task"] for row in rows), default=-1)
-            self.progress.task_done(ids[seed], task, resumed=task < self.known_tasks[ids[seed]])
+            position = max((row[self.run.study.boundary] for row in rows), default=-1)
+            self.progress.boundary_done(ids[seed], position, resumed=position < self.known[ids[seed]])
         for replica_id, outcome in result.get("outcomes", {}).items():
             self._close(replica_id, Outcome.model_validate(outcome))
         if time.monotonic() - self.exported > EXPORT_EVERY_S:
@@ -134,7 +137,7 @@ def record(run: RunDirectory, tracker: Tracker, replica_id: str, rows: bool = Tr
     outcome = run.outcome(replica_id)
     assert outcome is not None
     all_rows = run.rows(replica_id)
-    metrics = final_metrics(all_rows, run.study.tasks)
+    metrics = run.final_metrics(replica_id)
     if rows:
         tracker.log_rows(replica_id, all_rows, outcome.began_at)
     tracker.finish_replica(replica_id, outcome.status, metrics, run.checkpoints(replica_id)[-1:])

@@ -10,13 +10,13 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.event_files import safe_name
 from study.mlflow_connection import without_password
+from study.spec import TrialSpec
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,20 +27,6 @@ SCHEMA_VERSION = 1
 MAX_KEY = 250
 MAX_PARAM_VALUE = 6000
 MAX_TAG_VALUE = 8000
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """One configuration and the seeds it is measured over."""
-
-    trial_id: str
-    configuration: str
-    params: dict[str, Any]
-    seeds: tuple[int, ...]
-
-    def replica_id(self, seed: int) -> str:
-        """Name of the replica of ``seed`` everywhere in a study."""
-        return f"{self.trial_id}-s{seed}"
 
 
 @lru_cache(maxsize=10_000)
@@ -116,7 +102,7 @@ class MlflowRuns:
         self.created: set[str] = set()
         """MLflow run ids that this process created, so nothing was logged to them before."""
 
-    def ensure(self, trials: Iterable[TrialRecord]) -> None:
+    def ensure(self, trials: Iterable[TrialSpec]) -> None:
         """Make every run of ``trials`` exist exactly once and be written down. Safe to repeat after any failure."""
         wanted = [trial for trial in trials if not self._complete(trial)]
         if not wanted:
@@ -142,7 +128,7 @@ class MlflowRuns:
             self.client.set_terminated(run, status)
         self.status[run] = status
 
-    def _complete(self, trial: TrialRecord) -> bool:
+    def _complete(self, trial: TrialSpec) -> bool:
         return {trial.trial_id, *map(trial.replica_id, trial.seeds)} <= self.runs.keys()
 
     def _ensure_run(

@@ -16,10 +16,36 @@ NOTES_BACKBONES = {
     "vit_base_patch16_224_in21k": "vit_base_patch16_224.augreg_in21k",
 }
 NOTES_ONLY = frozenset(
-    "prefix model_name device shuffle memory_size memory_per_class fixed_memory print_forget init_epoch tuned_epoch "
-    "ffn_adapter_type ffn_adapt ffn_option ffn_adapter_layernorm_option ffn_adapter_init_option ffn_adapter_scalar "
-    "vpt_on vpt_num vpt_type prompt_token_num exp_threshold adapt_start_layer adapt_end_layer detect_batch_size "
-    "rd_epoch rd_lr rd_dim buffer_size".split()
+    [
+        "prefix",
+        "model_name",
+        "device",
+        "shuffle",
+        "memory_size",
+        "memory_per_class",
+        "fixed_memory",
+        "print_forget",
+        "init_epoch",
+        "tuned_epoch",
+        "ffn_adapter_type",
+        "ffn_adapt",
+        "ffn_option",
+        "ffn_adapter_layernorm_option",
+        "ffn_adapter_init_option",
+        "ffn_adapter_scalar",
+        "vpt_on",
+        "vpt_num",
+        "vpt_type",
+        "prompt_token_num",
+        "exp_threshold",
+        "adapt_start_layer",
+        "adapt_end_layer",
+        "detect_batch_size",
+        "rd_epoch",
+        "rd_lr",
+        "rd_dim",
+        "buffer_size",
+    ]
 )
 """Keys of the notes' JSON files that do not concern nested LoRA (the mixture around it, file names, devices)."""
 
@@ -76,7 +102,9 @@ def read_config(path: Path, trainable: str) -> ConfigFile:
     rank_named = "nested_lora_rank" in content or "rank" in content
     for key, value in _flatten(content).items():
         if key == "seed":
-            result.seeds = seeds(",".join(map(str, value if isinstance(value, list) else [value])) + ",", f"--config {path}")
+            result.seeds = seeds(
+                ",".join(map(str, value if isinstance(value, list) else [value])) + ",", f"--config {path}"
+            )
         elif key == "dataset":
             result.dataset = NOTES_DATASETS.get(value, value)
         elif key in ("backbone", "backbone_type"):

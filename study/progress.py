@@ -24,14 +24,15 @@ class Progress(AbstractContextManager["Progress"]):
         done_before: replicas that an earlier session has completed.
     """
 
-    def __init__(self, study: ResolvedStudy, quiet: bool, done_before: int) -> None:
+    def __init__(self, study: ResolvedStudy, quiet: bool, done_before: set[str]) -> None:
         self.study, self.quiet = study, quiet
         self.console = Console(stderr=True)
         self.replicas = sum(len(trial.seeds) for trial in study.trials)
-        self.done = done_before
-        self.tasks_done: dict[str, int] = {}
-        self.tasks_resumed: dict[str, int] = {}
-        self.tasks_left_at_start = (self.replicas - done_before) * study.tasks
+        self.done = len(done_before)
+        self.length = {trial.replica_id(seed): trial.boundaries for trial in study.trials for seed in trial.seeds}
+        self.reached: dict[str, int] = {}  # tasks or epochs, by replica of this session
+        self.resumed: dict[str, int] = {}  # how many of these an earlier session did
+        self.before = sum(self.length[replica_id] for replica_id in done_before)
         self.finals: dict[str, list[float]] = {}
         self.began = time.monotonic()
         self.live: Live | None = None
@@ -49,21 +50,23 @@ class Progress(AbstractContextManager["Progress"]):
         if self.live:
             self.live.stop()
 
-    def task_done(self, replica_id: str, task: int, resumed: bool) -> None:
-        """A replica has completed ``task`` (0-based); ``resumed``: an earlier session did."""
+    def boundary_done(self, replica_id: str, position: int, resumed: bool) -> None:
+        """A replica has completed a task or epoch (0-based); ``resumed``: an earlier session did."""
         if resumed:
-            self.tasks_resumed[replica_id] = task + 1
-        self.tasks_done[replica_id] = task + 1
+            self.resumed[replica_id] = position + 1
+        self.reached[replica_id] = position + 1
 
     def replica_done(self, trial: TrialSpec, seed: int, outcome: Outcome, metrics: dict[str, float]) -> None:
         self.done += 1
-        self.tasks_done[trial.replica_id(seed)] = self.study.tasks
+        self.reached[trial.replica_id(seed)] = trial.boundaries
         objective = self.study.objective.metric
         if objective in metrics:
             self.finals.setdefault(trial.configuration, []).append(metrics[objective])
         if self.live or self.quiet:
             return
-        number = f"{objective.replace('_', ' ')} {metrics[objective]:.2%}" if objective in metrics else outcome.error or ""
+        number = (
+            f"{objective.replace('_', ' ')} {metrics[objective]:.2%}" if objective in metrics else outcome.error or ""
+        )
         line = f"[{self.done}/{self.replicas}] {trial.configuration} seed {seed}: {outcome.status}"
         self._line(f"{line}, {number}".rstrip(", ") + f" · {self._time_left()}")
 
@@ -79,11 +82,11 @@ class Progress(AbstractContextManager["Progress"]):
             print(text, file=sys.stderr, flush=True)
 
     def _running(self) -> int:
-        return sum(1 for count in self.tasks_done.values() if count < self.study.tasks)
+        return sum(1 for replica_id, count in self.reached.items() if count < self.length[replica_id])
 
     def _time_left(self) -> str:
-        here = sum(self.tasks_done.values()) - sum(self.tasks_resumed.values())
-        left = self.tasks_left_at_start - sum(self.tasks_resumed.values()) - here
+        here = sum(self.reached.values()) - sum(self.resumed.values())
+        left = sum(self.length.values()) - self.before - sum(self.reached.values())
         if left <= 0:
             return "last numbers are written"
         if not here:
@@ -100,9 +103,10 @@ class Progress(AbstractContextManager["Progress"]):
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 2))
-        completed = sum(self.tasks_done.values()) + (self.replicas * self.study.tasks - self.tasks_left_at_start)
-        bar = ProgressBar(total=self.replicas * self.study.tasks, completed=completed, width=24)
-        numbers = f"{self.done}/{self.replicas} replicas · {self._running()} running · {self._best()} · {self._time_left()}"
+        bar = ProgressBar(total=sum(self.length.values()), completed=self.before + sum(self.reached.values()), width=24)
+        numbers = (
+            f"{self.done}/{self.replicas} replicas · {self._running()} running · {self._best()} · {self._time_left()}"
+        )
         grid.add_row(Text(self.study.study, style="bold"), bar, Text(numbers))
         return grid
 

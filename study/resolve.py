@@ -18,7 +18,7 @@ from study.provenance import collect
 from study.resources import Device, Machine, allocate, choose_profile
 from study.spec import Profile, ResolvedStudy, Study, TrialSpec, trial_id
 from study.tracking import resolve_uri
-from trainables.configs import CONFIGS, ClassIncrementalConfig
+from trainables.configs import CONFIGS, TrainableConfig
 from trainables.errors import InputError
 
 
@@ -72,29 +72,35 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     if options.budget_min is not None and options.budget_min <= 0:
         raise InputError(f"--budget {options.budget_min:g}: minutes > 0 are allowed")
     resources = allocate(
-        machine, options.device, profile, len(replica_seeds), options.pack, options.gpus_per_trial, options.max_concurrent
+        machine,
+        options.device,
+        profile,
+        len(replica_seeds),
+        options.pack,
+        options.gpus_per_trial,
+        options.max_concurrent,
     )
     configs = _configurations(study, profile, options, files, dataset, backbone)
     trainable = importlib.import_module(f"trainables.{study.trainable}")
     classes, hashes = _materials(next(iter(configs.values())), load_data)
-    trials, tasks = [], 0
+    trials = []
     for label, config in configs.items():
-        from trainables.tasks import task_sizes
-
-        tasks = len(task_sizes(classes, config.init_cls, config.increment))
         counts = trainable.count_parameters(config, classes)
         params = config.model_dump(mode="json")
         trials.append(
             TrialSpec(
                 trial_id=trial_id(study.trainable, params), configuration=label, params=params, seeds=replica_seeds,
                 trainable_params=counts[0], total_params=counts[1],
+                boundaries=config.boundaries(classes),
             )
         )  # fmt: skip
     command = " ".join(["lora-study", *map(shlex.quote, sys.argv[1:])])
     resolved = ResolvedStudy(
         schema_version=SCHEMA_VERSION, study=study.name, question=study.question,
         run_id=f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}", trainable=study.trainable,
-        profile=profile_name, dataset=dataset, backbone=backbone, seeds=replica_seeds, tasks=tasks, report=study.report,
+        profile=profile_name, dataset=dataset, backbone=backbone, seeds=replica_seeds, 
+        boundary=CONFIGS[study.trainable].boundary, tasks=max(trial.boundaries for trial in trials),
+        report=study.report,
         objective=study.objective, configurations={trial.configuration: trial.params for trial in trials},
         trials=tuple(trials), resources=resources, mlflow_uri=resolve_uri(options.mlflow, Path("runs").absolute())[0],
         budget_min=options.budget_min, reported=study.reported, reported_source=study.reported_source,
@@ -140,7 +146,7 @@ def _seeds(options: Options, profile: Profile, files: list[ConfigFile]) -> tuple
 
 def _configurations(
     study: Study, profile: Profile, options: Options, files: list[ConfigFile], dataset: str, backbone: str
-) -> dict[str, ClassIncrementalConfig]:
+) -> dict[str, TrainableConfig]:
     """Label -> validated configuration, duplicates merged (a ``--set`` can make configurations equal)."""
     overrides = parse_settings(options.settings, study.trainable)
     asked = {file.label: file.settings for file in files} or study.configurations
@@ -149,7 +155,7 @@ def _configurations(
     base = dict(profile.settings)
     if dataset == profile.dataset:
         base |= {f"data.{key}": value for key, value in profile.data.items()}
-    configs: dict[str, ClassIncrementalConfig] = {}
+    configs: dict[str, TrainableConfig] = {}
     for label, fields in asked.items():
         settings = base | fields | overrides | {"dataset": dataset, "backbone": backbone}
         config = _validated(CONFIGS[study.trainable], nested(settings))
@@ -159,12 +165,14 @@ def _configurations(
             configs[name if name not in configs else f"{label} with {name}"] = config
     if options.trials is not None:
         if not 1 <= options.trials <= len(configs):
-            raise InputError(f"--trials {options.trials}: {study.name} has {len(configs)} configurations; allowed: 1..{len(configs)}")
+            raise InputError(
+                f"--trials {options.trials}: {study.name} has {len(configs)} configurations; allowed: 1..{len(configs)}"
+            )
         configs = dict(list(configs.items())[: options.trials])
     return configs
 
 
-def _validated(model: type[ClassIncrementalConfig], fields: dict[str, Any]) -> ClassIncrementalConfig:
+def _validated(model: type[TrainableConfig], fields: dict[str, Any]) -> TrainableConfig:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
@@ -174,7 +182,7 @@ def _validated(model: type[ClassIncrementalConfig], fields: dict[str, Any]) -> C
         raise InputError(f"{where}={first['input']!r}: {message}" if where else message) from error
 
 
-def _materials(config: ClassIncrementalConfig, load: bool) -> tuple[int, dict[str, str]]:
+def _materials(config: TrainableConfig, load: bool) -> tuple[int, dict[str, str]]:
     """Number of classes, and hashes of data and weights where they were loaded."""
     from trainables.backbones import load_backbone
     from trainables.data import known_classes, load_images

@@ -1,7 +1,7 @@
 """The run directory: the only truth about a run. Everything else can be rebuilt from it.
 
-``study.json`` says what runs; ``checkpoints/<replica>/`` holds each replica's state and rows at every task boundary and,
-once it has ended, its ``outcome.json``.
+``study.json`` says what runs; ``checkpoints/<replica>/`` holds each replica's state and rows after every task or
+epoch and, once it has ended, its ``outcome.json``.
 """
 
 import json
@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analysis.continual import final_metrics
+from analysis.finals import final_metrics
 from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, write_metrics, write_trials
 from study.spec import ResolvedStudy, TrialSpec
-from trainables.checkpoint import Row, write_json
+from trainables.checkpoint import Row, checkpoint_files, write_json
 from trainables.errors import InputError
 
 Status = Literal["finished", "pruned", "diverged", "failed"]
@@ -83,7 +83,8 @@ class RunDirectory:
         except ValidationError as error:
             first = error.errors()[0]
             raise InputError(
-                f"{path / STUDY_FILE}: not readable by this version ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+                f"{path / STUDY_FILE}: not readable by this version "
+                f"({'.'.join(map(str, first['loc']))}: {first['msg']})"
             ) from error
 
     @property
@@ -106,13 +107,17 @@ class RunDirectory:
         ]
 
     def checkpoints(self, replica_id: str) -> list[Path]:
-        """Checkpoint files of a replica, by task."""
-        return sorted(self.folder(replica_id).glob("task_*.safetensors"))
+        """Weights files of a replica's checkpoints, first to last."""
+        return [path.with_suffix(".safetensors") for path in checkpoint_files(self.folder(replica_id))]
 
     def rows(self, replica_id: str) -> list[Row]:
         """Everything a replica has reported, from its last checkpoint."""
-        files = sorted(self.folder(replica_id).glob("task_*.json"))
+        files = checkpoint_files(self.folder(replica_id))
         return json.loads(files[-1].read_text())["rows"] if files else []
+
+    def final_metrics(self, replica_id: str) -> dict[str, float]:
+        """What a replica ended with; empty before it has."""
+        return final_metrics(self.study.report, self.rows(replica_id), self.study.tasks)
 
     def export(self) -> None:
         """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
@@ -138,7 +143,7 @@ class RunDirectory:
                     **{key: provenance.get(key) for key in
                        ("git_commit", "diff_hash", "spec_hash", "data_hash", "weights_hash", "environment_hash")},
                     **{f"param.{key}": value for key, value in flatten(trial.params).items()},
-                    **{f"metric.{key}": value for key, value in final_metrics(rows, self.study.tasks).items()},
+                    **{f"metric.{key}": value for key, value in self.final_metrics(replica_id).items()},
                 }
             )  # fmt: skip
             metrics += [{"trial_id": trial.trial_id, "seed": seed, **row} for row in rows]

@@ -77,6 +77,7 @@ class TrialSpec(Frozen):
     Attributes:
         trial_id: hash of trainable and parameters; the same configuration has the same id in every run.
         params: every field of the trainable's configuration.
+        boundaries: tasks or epochs, after each of which a replica reports and leaves a checkpoint.
     """
 
     trial_id: str
@@ -85,6 +86,7 @@ class TrialSpec(Frozen):
     seeds: tuple[int, ...]
     trainable_params: int
     total_params: int
+    boundaries: int
 
     def replica_id(self, seed: int) -> str:
         return f"{self.trial_id}-s{seed}"
@@ -101,7 +103,11 @@ class Resources(Frozen):
 
 
 class ResolvedStudy(Frozen):
-    """Everything that decides the numbers of a run, and how to carry it out; the content of study.json."""
+    """Everything that decides the numbers of a run, and how to carry it out; the content of study.json.
+
+    Attributes:
+        boundary: what replicas report after, ``task`` or ``epoch``; ``tasks`` is how many (the most of any trial).
+    """
 
     schema_version: int
     study: str
@@ -112,6 +118,7 @@ class ResolvedStudy(Frozen):
     dataset: str
     backbone: str
     seeds: tuple[int, ...]
+    boundary: str
     tasks: int
     report: str
     objective: Objective

@@ -14,11 +14,12 @@ from typing import Any
 
 from study.event_files import EventFiles, Point, safe_name
 from study.mlflow_connection import TrackingError, hopeless, open_client, resolve_uri, without_password
-from study.mlflow_runs import MAX_TAG_VALUE, MlflowRuns, TrialRecord
+from study.mlflow_runs import MAX_TAG_VALUE, MlflowRuns
 from study.mlflow_writer import RunWriter
 from study.outbox import Outbox, one_line
+from study.spec import TrialSpec
 
-__all__ = ["STATUSES", "Tracker", "TrackingError", "TrialRecord", "resolve_uri"]
+__all__ = ["STATUSES", "Tracker", "TrackingError", "resolve_uri"]
 
 STATUSES = {
     "finished": "FINISHED",
@@ -83,7 +84,7 @@ class Tracker:
         self._sent_at = -math.inf
         self._tensorboard_warning: list[str] = []
 
-    def prepare(self, trials: Sequence[TrialRecord]) -> None:
+    def prepare(self, trials: Sequence[TrialSpec]) -> None:
         """Create or find the runs of ``trials``, before work on them starts; later trials may follow in further calls.
 
         Raises:
@@ -118,7 +119,7 @@ class Tracker:
         when a repeated step took another time or, on a GPU, came out in other digits.
 
         Args:
-            replica_id: as in ``TrialRecord.replica_id``.
+            replica_id: as in ``TrialSpec.replica_id``.
             rows: in the order in which they were reported.
             started_at_s: when ``wall_s`` was 0, in seconds since 1970; the same for the same row, always.
 
@@ -200,7 +201,7 @@ class Tracker:
         self._waiting = {}
         self._sent_at = time.monotonic()
 
-    def _connect(self, trials: Sequence[TrialRecord]) -> MlflowRuns:
+    def _connect(self, trials: Sequence[TrialSpec]) -> MlflowRuns:
         uri, beside = resolve_uri(self._uri, self._run_dir)
         client = open_client(uri)
         try:

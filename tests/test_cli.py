@@ -9,9 +9,11 @@ from study.cli import main
 from trainables.configs import CONFIGS, NestedConfig, aliases
 
 NOTES = {
-    "prefix": "nested", "dataset": "cifar224", "model_name": "sema", "backbone_type": "pretrained_vit_b16_224_in21k_adapter",
+    "prefix": "nested", "dataset": "cifar224", "model_name": "sema",
+    "backbone_type": "pretrained_vit_b16_224_in21k_adapter",
     "ffn_adapter_type": "nested_lora", "nested_lora_rank": 8, "nested_lora_lr_fast": 0.05, "nested_lora_lr_slow": 0.005,
-    "nested_lora_update_interval_slow": 2, "nested_lora_use_consolidation": True, "nested_lora_consolidation_alpha": 0.1,
+    "nested_lora_update_interval_slow": 2, "nested_lora_use_consolidation": True,
+    "nested_lora_consolidation_alpha": 0.1,
     "ffn_num": 16, "exp_threshold": 1, "init_cls": 10, "increment": 10, "func_epoch": 5, "batch_size": 32,
     "init_lr": 0.005, "weight_decay": 0.0005, "min_lr": 0, "optimizer": "sgd", "seed": [1993],
 }  # fmt: skip
@@ -20,8 +22,15 @@ NOTES = {
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+
+    def refused(*address: object, **options: object) -> None:
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr("trainables.hub.socket.create_connection", refused)
+    for offline in ("huggingface_hub.constants.HF_HUB_OFFLINE", "datasets.config.HF_HUB_OFFLINE"):
+        monkeypatch.setattr(offline, False)  # the clients' switches, restored afterwards
+    for name in ("HF_HUB_OFFLINE", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:

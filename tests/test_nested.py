@@ -17,7 +17,9 @@ def config(backbone: str, **settings: object) -> NestedConfig:
     return NestedConfig(backbone=backbone, **(defaults | settings))
 
 
-def run(config: NestedConfig, seeds: tuple[int, ...], folder: Path, stop_after: int | None = None) -> dict[int, list[Row]]:
+def run(
+    config: NestedConfig, seeds: tuple[int, ...], folder: Path, stop_after: int | None = None
+) -> dict[int, list[Row]]:
     """All rows by seed; ``stop_after`` reports the driver vanishes."""
     rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
     reports = 0
@@ -44,7 +46,8 @@ def values(rows: list[Row], phase: str, name: str) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"class_order_seed": "replica", "update_interval_slow": 2}, {"optimizer": "adamw", "warmup_steps": 3}]
+    "settings",
+    [{}, {"class_order_seed": "replica", "update_interval_slow": 2}, {"optimizer": "adamw", "warmup_steps": 3}],
 )
 def test_numbers_do_not_depend_on_the_pack(tiny_backbone: str, tmp_path: Path, settings: dict) -> None:
     made = config(tiny_backbone, **settings)
@@ -62,7 +65,9 @@ def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, tmp_path: Path) -
     assert len(values(packed[2], "val", "accuracy")) == 2
 
 
-@pytest.mark.parametrize("settings", [{}, {"placement": "linear", "consolidation_space": "function", "fast_reset": "reinit"}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"placement": "linear", "consolidation_space": "function", "fast_reset": "reinit"}]
+)
 def test_resume_equals_uninterrupted(tiny_backbone: str, tmp_path: Path, settings: dict) -> None:
     made = config(tiny_backbone, **settings)
     whole = run(made, (5,), tmp_path / "whole")[5]
@@ -145,7 +150,9 @@ def test_accuracy_matrix_and_seen_accuracy_agree(tiny_backbone: str, tmp_path: P
     for task in range(4):
         parts = [r["value"] for r in rows if r["task"] == task and r["name"].startswith("accuracy/task_")]
         assert len(parts) == task + 1
-        assert values([r for r in rows if r["task"] == task], "eval", "accuracy") == pytest.approx([sum(parts) / len(parts)])
+        assert values([r for r in rows if r["task"] == task], "eval", "accuracy") == pytest.approx(
+            [sum(parts) / len(parts)]
+        )
 
 
 def test_replicas_may_have_rates_intervals_and_alphas_of_their_own(tiny_backbone: str) -> None:
@@ -156,7 +163,9 @@ def test_replicas_may_have_rates_intervals_and_alphas_of_their_own(tiny_backbone
     mixed.base_rates[1, slow] = 0.05
     mixed.intervals[1] = 2
     mixed.alphas[1] = 0.5
-    other = NestedRun(made.model_copy(update={"lr_slow": 0.05, "update_interval_slow": 2, "consolidation_alpha": 0.5}), (0,))
+    other = NestedRun(
+        made.model_copy(update={"lr_slow": 0.05, "update_interval_slow": 2, "consolidation_alpha": 0.5}), (0,)
+    )
     for started in (mixed, other):
         started.train_task(0)
         started.close_task(0)

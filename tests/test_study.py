@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-
 from conftest import REPOSITORY
 
 SMALL = [
@@ -55,8 +54,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Pa
 
 def test_the_terminal_shows_tables_stability_and_places(finished: Path) -> None:
     out, err = (finished / "out.txt").read_text(), (finished / "err.txt").read_text()
-    for expected in ("Accuracy by task", "Ablation after the last task", "2 of 2 seeds finished", "mlflow server --host 127.0.0.1",
-                     "tensorboard --logdir", "accuracy_by_task.png", "trials.parquet", "start-up"):  # fmt: skip
+    for expected in (
+        "Accuracy by task", "Ablation after the last task", "2 of 2 seeds finished", "mlflow server --host 127.0.0.1",
+        "tensorboard --logdir", "accuracy_by_task.png", "trials.parquet", "start-up",
+    ):  # fmt: skip
         assert expected in out
     assert "[6/6]" in err and "no GPU" in err
     assert "Traceback" not in err and "Warning" not in err
@@ -111,9 +112,23 @@ def test_an_out_folder_in_use_is_refused(finished: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_the_same_command_twice_and_packed_gives_the_same_numbers(finished: Path, tmp_path: Path, tiny_backbone: str) -> None:
+def test_the_same_command_twice_and_packed_gives_the_same_numbers(
+    finished: Path, tmp_path: Path, tiny_backbone: str
+) -> None:
     for name, extra in (("again", []), ("packed", ["--pack", "2"])):
-        run(tmp_path, "nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "2", "--out", name, "--quiet", *extra)
+        run(
+            tmp_path,
+            "nested_alpha",
+            "--backbone",
+            tiny_backbone,
+            *SMALL,
+            "--seeds",
+            "2",
+            "--out",
+            name,
+            "--quiet",
+            *extra,
+        )
         pd.testing.assert_frame_equal(trials(finished / "run"), trials(tmp_path / name))
         pd.testing.assert_frame_equal(metrics(finished / "run"), metrics(tmp_path / name))
 
@@ -189,7 +204,9 @@ def test_address_joins_a_running_cluster(tmp_path: Path, tiny_backbone: str) -> 
         "sys.exit(done.returncode if alive == 2 else 99)\n"
     )
     words = command("nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "1", "--out", "run")
-    done = subprocess.run([sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-4000:]
     assert set(pd.read_parquet(tmp_path / "run" / "trials.parquet")["status"]) == {"finished"}
 
@@ -200,7 +217,8 @@ def test_real_images(real_images: Path, tmp_path: Path) -> None:
     if not weights.exists():
         pytest.skip(f"real weights are not at {weights}")
     run(
-        tmp_path, "nested_alpha", "--dataset", str(real_images), "--backbone", str(weights), "--seeds", "1", "--out", "run",
+        tmp_path, "nested_alpha", "--dataset", str(real_images), "--backbone", str(weights), "--seeds", "1",
+        "--out", "run",
         "--set", "data.classes=1:41:2", "--set", "data.train_per_class=20", "--set", "data.test_per_class=10",
         "--set", "epochs=2", "--trials", "2",
     )  # fmt: skip

@@ -20,22 +20,34 @@ import pytest
 from study import outbox
 from study.mlflow_connection import without_password
 from study.mlflow_runs import MlflowRuns, flat_params, mlflow_key
-from study.tracking import Tracker, TrackingError, TrialRecord, resolve_uri
+from study.spec import TrialSpec
+from study.tracking import Tracker, TrackingError, resolve_uri
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anything imports mlflow
 
 STARTED = 1_700_000_000.0
+
+
+def trial(trial_id: str, configuration: str, params: dict, seeds: tuple[int, ...]) -> TrialSpec:
+    return TrialSpec(
+        trial_id=trial_id, configuration=configuration, params=params, seeds=seeds,
+        trainable_params=0, total_params=0, boundaries=1,
+    )  # fmt: skip
+
+
 TRIALS = [
-    TrialRecord("t0", "baseline", {"lr_fast": 0.01, "data": {"classes": [1, 2]}}, (0, 1)),
-    TrialRecord("t1", "alpha=0.1", {"lr_fast": 0.05}, (0,)),
+    trial("t0", "baseline", {"lr_fast": 0.01, "data": {"classes": [1, 2]}}, (0, 1)),
+    trial("t1", "alpha=0.1", {"lr_fast": 0.05}, (0,)),
 ]
 CREATE = """
 import sys
-from study.tracking import Tracker, TrialRecord, resolve_uri
+from study.spec import TrialSpec
+from study.tracking import Tracker, resolve_uri
 from pathlib import Path
 uri, artifacts = resolve_uri(None, Path(sys.argv[1]))
 tracker = Tracker(Path(sys.argv[1]) / "run", "warm up", "run", uri, artifacts)
-tracker.prepare([TrialRecord("t", "c", {}, (0,))])
+one = dict(trial_id="t", configuration="c", params={}, seeds=(0,), trainable_params=0, total_params=0, boundaries=1)
+tracker.prepare([TrialSpec(**one)])
 tracker.finish_replica("t-s0", "finished", {"accuracy": 1.0})
 assert tracker.close() == []
 """
@@ -523,7 +535,7 @@ def test_unknown_replica_trial_and_status_are_errors(place: Place) -> None:
 def test_folders_are_safe_and_never_shared(place: Place) -> None:
     tracker = place.tracker()
     names = ["../up", ".._up", "a b", "a_b", "same", "same"]
-    tracker.prepare([TrialRecord(f"t{i}", name, {}, (0,)) for i, name in enumerate(names)])
+    tracker.prepare([trial(f"t{i}", name, {}, (0,)) for i, name in enumerate(names)])
     for i in range(len(names)):
         tracker.log_rows(f"t{i}-s0", rows(range(1)), STARTED)
     tracker.close()

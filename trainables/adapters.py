@@ -238,7 +238,7 @@ def find_sites(model: nn.Module, placement: str, layers: str) -> Placement:
     """
     if placement == "parallel":
         blocks = {path: m for path, m in model.named_modules() if isinstance(m, Block)}
-        return Placement(placement, {path: (b.norm1.weight.shape[0],) * 2 for path, b in blocks.items()})
+        return Placement(placement, {path: (b.mlp.fc1.in_features,) * 2 for path, b in blocks.items()})  # type: ignore
     try:
         pattern = re.compile(layers)
     except re.error as error:

@@ -1,4 +1,4 @@
-"""Frozen vision transformers: timm models by name, weights from the hub or from a safetensors file, the embedded one."""
+"""Frozen vision transformers: timm models by name, with weights from the hub or a file, and the embedded one."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from trainables.hub import offline_if_unreachable
 
 EMBEDDED = {"glyph_vit": Path(__file__).parent / "weights" / "glyph_vit.safetensors"}
 ARCHITECTURE = {"img_size": int, "patch_size": int, "embed_dim": int, "depth": int, "num_heads": int}
-"""Metadata of a weights file that is passed to timm; ``timm`` names the model, ``mean`` and ``std`` the pixel scaling."""
+"""Metadata of a weights file that timm is built with; ``timm`` names the model, ``mean`` and ``std`` scale pixels."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def _metadata(name: str, path: Path) -> Mapping[str, str]:
         reason = "no such file" if not path.is_file() else "not a safetensors file"
         raise InputError(f"backbone {name!r}: {reason}; allowed: a FILE.safetensors or a timm ViT name") from error
     if "timm" not in metadata:
-        raise InputError(f"backbone {name!r}: its metadata does not name the timm model (keys timm, img_size, patch_size)")
+        raise InputError(
+            f"backbone {name!r}: its metadata does not name the timm model (keys timm, img_size, patch_size)"
+        )
     return metadata
 
 
@@ -113,12 +115,14 @@ def _load_weights(model: VisionTransformer, name: str, path: Path) -> None:
     wrong = [key for key in expected if key not in tensors or tensors[key].shape != expected[key].shape]
     wrong += [key for key in tensors if key not in expected]
     if wrong:
-        raise InputError(f"backbone {name!r}: {len(wrong)} tensors do not fit the model its metadata names, first {wrong[0]}")
+        raise InputError(
+            f"backbone {name!r}: {len(wrong)} tensors do not fit the model its metadata names, first {wrong[0]}"
+        )
     model.load_state_dict(tensors)
 
 
 def _frozen(model: VisionTransformer, metadata: Mapping[str, str], weights_hash: str) -> Backbone:
-    config = model.pretrained_cfg
+    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     scaling = {
         key: tuple(float(part) for part in metadata[key].split(",")) if key in metadata else tuple(config[key])
         for key in ("mean", "std")

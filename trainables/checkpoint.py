@@ -6,10 +6,10 @@ loses nothing: what a resumed replica reports again is equal, and whoever collec
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,47 +20,59 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    task: int
+    """State of one replica.
+
+    Attributes:
+        rows: everything that the replica has reported.
+    """
+
     tensors: dict[str, Tensor]
     rows: list[Row]
 
 
 class Checkpoints:
-    """Checkpoints under ``directory/<replica id>/task_<tt>.{safetensors,json}``.
+    """Checkpoints under ``directory/<replica id>/<boundary>_<nn>.{safetensors,json}``.
 
     Args:
         replica_ids: seed -> replica id.
+        boundary: after what checkpoints are made.
     """
 
-    def __init__(self, directory: Path, replica_ids: Mapping[int, str]) -> None:
+    def __init__(
+        self, directory: Path, replica_ids: Mapping[int, str], boundary: Literal["task", "epoch"] = "task"
+    ) -> None:
         self.directory = Path(directory)
         self.replica_ids = dict(replica_ids)
+        self.boundary = boundary
 
     def folder(self, seed: int) -> Path:
         return self.directory / self.replica_ids[seed]
 
-    def save(self, seed: int, task: int, tensors: Mapping[str, Tensor], rows: list[Row]) -> None:
-        """Write the state of a replica after ``task``; the JSON comes last and makes the checkpoint valid."""
-        folder = self.folder(seed)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"task_{task:02d}.safetensors"
+    def save(self, seed: int, position: int, tensors: Mapping[str, Tensor], rows: list[Row]) -> None:
+        """Write the state of a replica after a task or epoch; the JSON comes last and makes the checkpoint valid."""
+        path = self._path(seed, position)
+        path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file(dict(tensors), temporary, metadata={"seed": str(seed), "task": str(task)})
+        save_file(dict(tensors), temporary, metadata={"seed": str(seed), self.boundary: str(position)})
         os.replace(temporary, path)
-        write_json(path.with_suffix(".json"), {"task": task, "seed": seed, "rows": rows})
+        write_json(path.with_suffix(".json"), {"seed": seed, self.boundary: position, "rows": rows})
 
-    def tasks(self, seed: int) -> list[int]:
-        """Tasks with a complete checkpoint, ascending."""
-        return sorted(int(path.stem.removeprefix("task_")) for path in self.folder(seed).glob("task_*.json"))
+    def load(self, seed: int, position: int) -> Checkpoint:
+        path = self._path(seed, position)
+        return Checkpoint(load_file(path), json.loads(path.with_suffix(".json").read_text())["rows"])
 
-    def load(self, seed: int, task: int) -> Checkpoint:
-        path = self.folder(seed) / f"task_{task:02d}.safetensors"
-        return Checkpoint(task, load_file(path), json.loads(path.with_suffix(".json").read_text())["rows"])
+    def last_common(self, seeds: Sequence[int]) -> int | None:
+        """Last task or epoch that every one of ``seeds`` has completed: where their pack can resume."""
+        done = [{int(path.stem.rpartition("_")[2]) for path in checkpoint_files(self.folder(seed))} for seed in seeds]
+        return max(set.intersection(*done), default=None)
 
-    def common_task(self, seeds: list[int] | tuple[int, ...]) -> int | None:
-        """Last task that every one of ``seeds`` has completed: where their pack can resume."""
-        common = set.intersection(*(set(self.tasks(seed)) for seed in seeds))
-        return max(common, default=None)
+    def _path(self, seed: int, position: int) -> Path:
+        return self.folder(seed) / f"{self.boundary}_{position:02d}.safetensors"
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """JSON files of the complete checkpoints in a replica's folder, first to last."""
+    return sorted(folder.glob("*_[0-9]*.json"), key=lambda path: int(path.stem.rpartition("_")[2]))
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:

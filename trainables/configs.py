@@ -3,9 +3,11 @@
 Every field may be given under its own name or under the name that the experiment notes use (the aliases).
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+
+from trainables.errors import InputError
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -39,12 +41,47 @@ class DataConfig(Strict):
         return self
 
 
-class ClassIncrementalConfig(Strict):
-    """Class-incremental protocol and optimisation (METHODS.md, from the published SEMA configuration)."""
+class TrainableConfig(Strict):
+    """What every trainable is configured with.
+
+    Attributes:
+        boundary: after what a replica reports and leaves a checkpoint.
+    """
+
+    boundary: ClassVar[Literal["task", "epoch"]]
 
     dataset: str = "glyphs100"
     backbone: str = "glyph_vit"
     data: DataConfig = DataConfig()
+
+    def boundaries(self, classes: int) -> int:
+        """How many tasks or epochs a run over ``classes`` classes has.
+
+        Raises:
+            InputError: impossible with so many classes.
+        """
+        raise NotImplementedError
+
+
+def task_sizes(classes: int, init_cls: int, increment: int) -> list[int]:
+    """Number of classes of every task.
+
+    Raises:
+        InputError: the classes cannot be divided so.
+    """
+    if init_cls > classes or (classes - init_cls) % increment:
+        raise InputError(
+            f"init_cls={init_cls}, increment={increment}: {classes} classes cannot be divided into such tasks; "
+            "allowed: classes = init_cls + n * increment"
+        )
+    return [init_cls] + [increment] * ((classes - init_cls) // increment)
+
+
+class ClassIncrementalConfig(TrainableConfig):
+    """Class-incremental protocol and optimisation, as in the published SEMA configuration (CVPR 2025)."""
+
+    boundary = "task"
+
     init_cls: int = Field(10, ge=1, description="classes of the first task")
     increment: int = Field(10, ge=1, description="classes of every later task")
     class_order_seed: int | Literal["replica"] = Field(
@@ -61,6 +98,9 @@ class ClassIncrementalConfig(Strict):
     warmup_steps: int = Field(0, ge=0, description="linear warm-up at the start of every task")
     precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
     log_every: int = Field(10, ge=1, description="steps between rows of norms, contributions and cosines")
+
+    def boundaries(self, classes: int) -> int:
+        return len(task_sizes(classes, self.init_cls, self.increment))
 
 
 class NestedConfig(ClassIncrementalConfig):
@@ -92,7 +132,7 @@ class NestedConfig(ClassIncrementalConfig):
         return self
 
 
-CONFIGS: dict[str, type[ClassIncrementalConfig]] = {"nested": NestedConfig}
+CONFIGS: dict[str, type[TrainableConfig]] = {"nested": NestedConfig}
 
 
 def aliases(config: type[BaseModel], prefix: str = "") -> dict[str, str]:

@@ -174,9 +174,7 @@ def _columns(dataset: str, splits: Any) -> tuple[str, str]:
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     labels = [name for name in ("label", "fine_label", "labels", "wnid") if name in features]
     if len(images) != 1 or not labels:
-        raise InputError(
-            f"dataset {dataset!r}: needs one image column and a label column, has {', '.join(features)}"
-        )
+        raise InputError(f"dataset {dataset!r}: needs one image column and a label column, has {', '.join(features)}")
     return images[0], labels[0]
 
 
@@ -203,7 +201,9 @@ def parse_classes(text: str | None, classes: int) -> list[int]:
             raise ValueError("a slice has one or two colons")
         selected = list(range(classes))[slice(*parts)]
     except ValueError as error:
-        raise InputError(f"data.classes={text}: a Python slice over {classes} label ids is allowed, e.g. 1::2") from error
+        raise InputError(
+            f"data.classes={text}: a Python slice over {classes} label ids is allowed, e.g. 1::2"
+        ) from error
     if not selected:
         raise InputError(f"data.classes={text}: selects none of {classes} classes")
     return selected
@@ -242,7 +242,9 @@ def _decode_splits(
     label = train.features[source.label]
     names = label.names if isinstance(label, datasets.ClassLabel) else sorted({str(v) for v in train[source.label]})
     selected = parse_classes(data.classes, len(names))
-    new_label = {(old if isinstance(label, datasets.ClassLabel) else names[old]): new for new, old in enumerate(selected)}
+    new_label = {
+        (old if isinstance(label, datasets.ClassLabel) else names[old]): new for new, old in enumerate(selected)
+    }
     tensors = {}
     for split, rows, per_class in (("train", train, data.train_per_class), ("test", test, data.test_per_class)):
         labels = np.array([new_label.get(value, -1) for value in rows[source.label]])
@@ -265,7 +267,9 @@ def _train_and_test(source: _Source, dataset: str) -> tuple[Any, Any]:
     if "train" in splits and held_out:
         return splits["train"], splits[held_out]
     if len(splits) != 1:
-        raise InputError(f"dataset {dataset!r}: needs the splits train and test (or validation), has {', '.join(splits)}")
+        raise InputError(
+            f"dataset {dataset!r}: needs the splits train and test (or validation), has {', '.join(splits)}"
+        )
     only = next(iter(splits.values()))
     by_class: dict[Any, list[int]] = {}
     for index, value in enumerate(only[source.label]):

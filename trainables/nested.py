@@ -40,7 +40,7 @@ def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoint
         InputError: data, backbone or configuration do not fit each other.
     """
     run = NestedRun(config, seeds)
-    done = checkpoints.common_task(tuple(seeds))
+    done = checkpoints.last_common(seeds)
     if done is not None:
         run.restore(checkpoints, done)
         report({seed: list(run.rows[seed]) for seed in run.seeds})
@@ -58,8 +58,12 @@ def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoint
 
 def count_parameters(config: NestedConfig, classes: int) -> tuple[int, int]:
     """(trainable, total) parameters of one replica, without loading weights."""
-    pack = Pack(load_backbone(config.backbone, pretrained=False), config, parts(config), classes, 1, torch.device("meta"))
-    trained = [group for group, rate in zip(pack.bank.groups, base_rates(config, pack.bank.groups), strict=True) if rate]
+    pack = Pack(
+        load_backbone(config.backbone, pretrained=False), config, parts(config), classes, 1, torch.device("meta")
+    )
+    trained = [
+        group for group, rate in zip(pack.bank.groups, base_rates(config, pack.bank.groups), strict=True) if rate
+    ]
     return pack.bank.count(trained), pack.total_params
 
 
@@ -103,7 +107,10 @@ class NestedRun:
         self.frozen = frozen_features(self.pack, self.test_input, config.eval_batch_size)
         self.frozen_s = time.monotonic() - start
 
-    def log(self, k: int, phase: str, name: str, value: float, task: int, epoch: int | None = None, step: int | None = None) -> None:  # fmt: skip
+    def log(
+        self, k: int, phase: str, name: str, value: float, task: int, epoch: int | None = None, step: int | None = None
+    ) -> None:
+        """Add a row to replica k."""
         self.rows[self.seeds[k]].append(
             {"phase": phase, "task": task, "epoch": epoch, "step": step, "name": name, "value": float(value),
              "wall_s": round(time.monotonic() - self.began, 3)}
@@ -123,7 +130,6 @@ class NestedRun:
         for epoch in range(config.epochs):
             crops = self._crops(task, epoch)
             losses = torch.zeros(len(self.seeds), dtype=torch.float64)
-            batches = 0
             for batch, (indices, valid) in enumerate(self.tasks.epoch(task, epoch, config.batch_size)):
                 rates = learning_rates(
                     self.base_rates, epoch, config.epochs, self.steps - first_step, config.eta_min, config.warmup_steps
@@ -141,20 +147,20 @@ class NestedRun:
                 self._log_step(task, epoch, logged & self.finite, loss.detach(), rates, contribution)
                 losses += torch.where(in_step, loss.detach().cpu().double(), 0.0)
                 self.steps += valid.any(1)
-                batches += 1
             for k in torch.nonzero(self.finite).flatten().tolist():
                 own_batches = -(-len(self.tasks.train[k][task]) // config.batch_size)
-                self.log(k, "train", "epoch_loss", losses[k] / own_batches, task, epoch, int(self.steps[k]))
+                self.log(k, "train", "epoch_loss", float(losses[k]) / own_batches, task, epoch, int(self.steps[k]))
         self.log_timing(task, "train_s", time.monotonic() - start)
 
     def _crops(self, task: int, epoch: int) -> Tensor:
         """Crops of an epoch, (K, batches, B, 2, 3); unused places stay zero."""
-        config, shape = self.config, tuple(self.train_input.images.shape[-2:])
-        own = [
-            draw_crops(-(-len(indices[task]) // config.batch_size) * config.batch_size,
-                       generator(seed, "augmentation", task, epoch), shape, config.data.crop_scale, config.data.flip)
-            for seed, indices in zip(self.seeds, self.tasks.train, strict=True)
-        ]  # fmt: skip
+        config = self.config
+        height, width = self.train_input.images.shape[-2:]
+        own = []
+        for seed, indices in zip(self.seeds, self.tasks.train, strict=True):
+            images = -(-len(indices[task]) // config.batch_size) * config.batch_size
+            draw = generator(seed, "augmentation", task, epoch)
+            own.append(draw_crops(images, draw, (height, width), config.data.crop_scale, config.data.flip))
         return torch.nn.utils.rnn.pad_sequence(own, batch_first=True).unflatten(1, (-1, config.batch_size))
 
     def _loss(self, task: int, indices: Tensor, valid: Tensor, crops: Tensor) -> Tensor:
@@ -235,14 +241,24 @@ class NestedRun:
             return
         indices = [torch.cat(held_out[: task + 1]) for held_out in self.tasks.validation]
         predicted = predict(
-            self.pack, self.train_input, indices, self.pack.parts, self.tasks.bounds[task + 1], self.config.eval_batch_size
+            self.pack,
+            self.train_input,
+            indices,
+            self.pack.parts,
+            self.tasks.bounds[task + 1],
+            self.config.eval_batch_size,
         )
         for k in torch.nonzero(self.finite).flatten().tolist():
             target = self.tasks.position[k][self.train_labels[indices[k]]]
             self.log(k, "val", "accuracy", accuracy(predicted[k], target), task)
 
     def _log_boundary(
-        self, task: int, when: str, predicted: dict[str, list[Tensor]], targets: list[Tensor], contribution: Contribution | None
+        self,
+        task: int,
+        when: str,
+        predicted: dict[str, list[Tensor]],
+        targets: list[Tensor],
+        contribution: Contribution | None,
     ) -> None:
         values = {f"norm/{part}/{when}": self.pack.norm(part) for part in self.pack.parts}
         values |= {f"{name}/{when}": value for name, value in ratios(contribution).items()}

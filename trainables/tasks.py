@@ -4,23 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from trainables.configs import ClassIncrementalConfig
+from trainables.configs import ClassIncrementalConfig, task_sizes
 from trainables.errors import InputError
 from trainables.seeding import generator, permutation
-
-
-def task_sizes(classes: int, init_cls: int, increment: int) -> list[int]:
-    """Number of classes of every task.
-
-    Raises:
-        InputError: the classes cannot be divided so.
-    """
-    if init_cls > classes or (classes - init_cls) % increment:
-        raise InputError(
-            f"init_cls={init_cls}, increment={increment}: {classes} classes cannot be divided into such tasks; "
-            "allowed: classes = init_cls + n * increment"
-        )
-    return [init_cls] + [increment] * ((classes - init_cls) // increment)
 
 
 class ClassIncremental:
@@ -40,14 +26,20 @@ class ClassIncremental:
     """
 
     def __init__(
-        self, config: ClassIncrementalConfig, seeds: Sequence[int], train_labels: torch.Tensor, test_labels: torch.Tensor
+        self,
+        config: ClassIncrementalConfig,
+        seeds: Sequence[int],
+        train_labels: torch.Tensor,
+        test_labels: torch.Tensor,
     ) -> None:
         classes = int(train_labels.max()) + 1
         sizes = task_sizes(classes, config.init_cls, config.increment)
         self.seeds = tuple(seeds)
         self.bounds = [0, *torch.tensor(sizes).cumsum(0).tolist()]
         orders = [
-            permutation(classes, seed if config.class_order_seed == "replica" else config.class_order_seed, "class_order")
+            permutation(
+                classes, seed if config.class_order_seed == "replica" else config.class_order_seed, "class_order"
+            )
             for seed in seeds
         ]
         self.position = torch.stack([torch.argsort(order) for order in orders])
@@ -67,8 +59,7 @@ class ClassIncremental:
     def _by_task(self, position: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> list[torch.Tensor]:
         column = position[labels[indices]]
         return [
-            indices[(low <= column) & (column < high)]
-            for low, high in zip(self.bounds, self.bounds[1:], strict=False)
+            indices[(low <= column) & (column < high)] for low, high in zip(self.bounds, self.bounds[1:], strict=False)
         ]
 
     def epoch(self, task: int, epoch: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -113,9 +104,7 @@ def _carve(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tens
         rows = rows[torch.randperm(len(rows), generator=draw)]
         cut = max(1, round(len(rows) * fraction))
         if cut >= len(rows):
-            raise InputError(
-                f"data.val_fraction={fraction}: leaves no training image of a class that has {len(rows)}"
-            )
+            raise InputError(f"data.val_fraction={fraction}: leaves no training image of a class that has {len(rows)}")
         held_out.append(rows[:cut])
         kept.append(rows[cut:])
     return torch.cat(kept).sort().values, torch.cat(held_out).sort().values
