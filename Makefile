@@ -29,9 +29,8 @@ check: $(VENV)/.stamp-test  ## lint, formatting, types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/.stamp-test  ## run every benchmarks/bench_*.py
-	@set -e; for file in benchmarks/bench_*.py; do \
-	  if [ -e "$$file" ]; then echo "$(PY) $$file"; $(PY) "$$file"; fi; done
+bench: $(VENV)/.stamp-test  ## run every benchmark; results in benchmarks/results
+	@set -e; for file in benchmarks/*.py; do echo "$(PY) $$file"; $(PY) "$$file"; done
 
 # Resolved in an empty environment. torch names the CUDA packages and the triton that fit it, so these are left out.
 constraints: python  ## resolve pyproject.toml again and write constraints.txt

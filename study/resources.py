@@ -37,7 +37,7 @@ def this_machine() -> Machine:
 def worker_environment(device: str) -> dict[str, str]:
     """Environment of worker processes; set before they start, because glibc reads it only then."""
     quiet = {"RAY_USAGE_STATS_ENABLED": "0", "MLFLOW_DISABLE_TELEMETRY": "true", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
-    return quiet | SINGLE_THREAD | (KEEP_MEMORY if device == "cpu" else {})
+    return quiet | SINGLE_THREAD | (KEEP_MEMORY | {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {})
 
 
 def choose_profile(asked: str, profiles: dict[str, Profile], machine: Machine, device: Device) -> tuple[str, str]:

@@ -162,7 +162,8 @@ def _load_hub(dataset: str, name: str) -> Any:
             return datasets.load_dataset(name)
     except Exception as error:  # offline, a proxy's refusal, a missing repository: all mean "cannot be had"
         raise InputError(
-            f"dataset {dataset!r}: not in the local cache and the hub cannot be reached ({type(error).__name__}); "
+            f"dataset {dataset!r}: no such folder, not in the local cache, and the hub cannot be reached "
+            f"({type(error).__name__}); "
             "pass a local folder with --dataset PATH, or use --profile embedded, which needs no network"
         ) from error
 
