@@ -1,4 +1,4 @@
-"""The command line: run, list, show, resume, status, report.
+"""The command line: run, list, show, resume, status, report, export.
 
 Exit codes: 0 done, 1 some replicas failed, 2 bad input (one line), 130 interrupted. Results go to stdout, progress and
 logs to stderr.
@@ -112,6 +112,24 @@ def status(run_dir: RunDir) -> None:
 def report(run_dir: RunDir) -> None:
     """Write and show the closing report of a run again."""
     commands.report(run_dir)
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="new or empty folder")],
+    peft: Annotated[bool, typer.Option("--peft", help="as adapter folders that PEFT loads")] = False,
+    replica: Annotated[
+        str | None, typer.Option(metavar="REPLICA_ID", help="which one [the best finished one with LoRA]")
+    ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="every finished one with LoRA, each in DIR/REPLICA_ID")] = False,
+) -> None:
+    """Write trained LoRA replicas for other tools."""
+    if not peft:
+        raise InputError("export: a format is needed; allowed: --peft")
+    from study.export import export_peft  # torch and timm
+
+    export_peft(run_dir, replica, all_, out)
 
 
 def main(arguments: list[str] | None = None) -> None:

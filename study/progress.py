@@ -50,6 +50,10 @@ class Progress(AbstractContextManager["Progress"]):
         if self.live:
             self.live.stop()
 
+    def started(self, replica_id: str) -> None:
+        """A worker has taken a replica."""
+        self.reached.setdefault(replica_id, 0)
+
     def boundary_done(self, replica_id: str, position: int, resumed: bool) -> None:
         """A replica has completed a task or epoch (0-based); ``resumed``: an earlier session did."""
         if resumed:
