@@ -3,6 +3,8 @@
 from analysis.records import Run
 from analysis.series import configurations, replicas, reported, task_count
 
+_SETTING = {"dataset": "data set", "backbone": "backbone"}
+
 
 def measured_setting(run: Run) -> str:
     """Data set, backbone and seeds of this run, in a few words."""
@@ -13,26 +15,28 @@ def measured_setting(run: Run) -> str:
     return ", ".join(parts)
 
 
-def reported_setting(run: Run) -> str:
+def reported_setting(run: Run, shown: str = "columns") -> str:
     """Source of the reported numbers, and whether they come from the same experiment as the measured ones.
 
-    ``study["reported_setting"]`` ({"dataset": ..., "backbone": ...}, in the names that the study uses) decides; without
-    it only a data set that the source does not name can be told to differ.
+    Args:
+        run: the run.
+        shown: what the measured numbers are in the table: its columns, or its rows.
     """
     source = run.study.get("reported_source") or "source not recorded"
-    setting = run.study.get("reported_setting") or {}
-    names = {"dataset": "data set", "backbone": "backbone"}
-    differing = [names[key] for key in names if key in setting and setting[key] != run.study.get(key)]
-    if not setting and _letters(str(run.study.get("dataset", ""))) not in _letters(source):
-        differing = ["data set"]
+    differing = _differing(run)
     if differing:
         verb = "differs" if len(differing) == 1 else "differ"
-        judgement = f"not the same experiment as the measured columns: {' and '.join(differing)} {verb}"
-    elif set(setting) >= set(names):
-        judgement = "same data set and backbone as the measured columns"
+        judgement = f"not the same experiment as the measured {shown}: {' and '.join(differing)} {verb}"
+    elif same_setting(run):
+        judgement = f"same data set and backbone as the measured {shown}"
     else:
-        judgement = "not the same experiment as the measured columns where data set or backbone differ"
+        judgement = f"not the same experiment as the measured {shown} where data set or backbone differ"
     return f"{source}; {judgement}."
+
+
+def same_setting(run: Run) -> bool:
+    """Whether the reported numbers are known to come from the data set and the backbone of this run."""
+    return set(run.study.get("reported_setting") or {}) >= set(_SETTING) and not _differing(run)
 
 
 def measured_caption(run: Run) -> str:
@@ -74,3 +78,16 @@ def _listed(seeds: list[int]) -> str:
 
 def _letters(text: str) -> str:
     return "".join(character for character in text.lower().split("/")[-1] if character.isalnum())
+
+
+def _differing(run: Run) -> list[str]:
+    """What is known to differ between the reported and the measured numbers.
+
+    ``study["reported_setting"]`` ({"dataset": ..., "backbone": ...}, in the names that the study uses) decides; without
+    it only a data set that the source does not name can be told to differ.
+    """
+    setting = run.study.get("reported_setting") or {}
+    source = run.study.get("reported_source") or "source not recorded"
+    if not setting and _letters(str(run.study.get("dataset", ""))) not in _letters(source):
+        return ["data set"]
+    return [_SETTING[key] for key in _SETTING if key in setting and setting[key] != run.study.get(key)]

@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis.records import Run
-from analysis.series import configurations, final_accuracy
+from analysis.series import configurations, final_values
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3  # below this an interval exists but says next to nothing
@@ -24,7 +24,7 @@ RANDOM_SIGN_PATTERNS = 20_000
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """Final accuracy of ``configuration`` minus the baseline's over ``n`` common seeds, as fractions.
+    """A final metric of ``configuration`` minus the baseline's over ``n`` common seeds, as fractions.
 
     ``low``, ``high``: t interval at level ``CONFIDENCE`` for one comparison, None below 2 seeds. ``p_t``: paired t
     test. ``p_permutation``: two-sided sign-flip test, None below ``FEWEST_SEEDS_PERMUTATION`` seeds. ``*_holm``:
@@ -59,7 +59,7 @@ def paired_difference(configuration: str, baseline: str, first: ArrayLike, secon
     """Difference ``first - second``, uncorrected.
 
     Args:
-        first: final accuracies of ``configuration``, shape (n,), n >= 1.
+        first: final values of ``configuration``, shape (n,), n >= 1.
         second: those of ``baseline`` for the same seeds in the same order, shape (n,).
 
     Raises:
@@ -68,42 +68,51 @@ def paired_difference(configuration: str, baseline: str, first: ArrayLike, secon
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if a.shape != b.shape or a.size == 0:
         raise ValueError(f"paired values needed, found shapes {a.shape} and {b.shape}")
-    difference = a - b
-    result = PairedDifference(configuration, baseline, difference.size, float(difference.mean()))
-    if difference.size < 2:
+    gap = a - b
+    result = PairedDifference(configuration, baseline, gap.size, float(gap.mean()))
+    if gap.size < 2:
         return result
-    if np.allclose(difference, difference[0], rtol=0, atol=1e-12):
-        # No spread, so no t statistic: the same difference for every seed, often exactly none.
-        equal = abs(difference[0]) <= 1e-12
+    if np.allclose(gap, gap[0], rtol=0, atol=1e-12):
+        # No spread, so no t statistic: the same gap for every seed, often exactly none.
+        equal = abs(gap[0]) <= 1e-12
         mean = 0.0 if equal else result.mean
         result = replace(result, mean=mean, low=mean, high=mean, p_t=1.0 if equal else 0.0)
     else:
         test = stats.ttest_rel(a, b)
         interval = test.confidence_interval(CONFIDENCE)
         result = replace(result, low=float(interval.low), high=float(interval.high), p_t=float(test.pvalue))
-    if difference.size >= FEWEST_SEEDS_PERMUTATION:
-        result = replace(result, p_permutation=_sign_flip_p(difference))
+    if gap.size >= FEWEST_SEEDS_PERMUTATION:
+        result = replace(result, p_permutation=_sign_flip_p(gap))
     return result
 
 
-def differences(run: Run) -> list[PairedDifference]:
-    """Every configuration against the first, where they have a finished seed in common, Holm-corrected."""
+def differences(run: Run, metric: str = "final_accuracy") -> list[PairedDifference]:
+    """Every configuration against the first, where they have a finished seed in common, Holm-corrected.
+
+    Args:
+        run: the run.
+        metric: the final metric to compare, a fraction.
+    """
     labels = configurations(run)
-    if not labels:
-        return []
-    # A seed that was run twice counts once: its mean.
-    final = {label: final_accuracy(run, label).groupby("seed")["final"].mean() for label in labels}
-    baseline = final[labels[0]]
-    found = []
-    for label in labels[1:]:
-        common = baseline.index.intersection(final[label].index)
-        if len(common):
-            found.append(paired_difference(label, labels[0], final[label].loc[common], baseline.loc[common]))
-    t_holm = _holm([difference.p_t for difference in found])
-    permutation_holm = _holm([difference.p_permutation for difference in found])
+    return corrected([one for label in labels[1:] if (one := difference(run, label, labels[0], metric))])
+
+
+def difference(run: Run, configuration: str, baseline: str, metric: str) -> PairedDifference | None:
+    """One configuration against another over their common finished seeds, uncorrected; None without such a seed."""
+    first, second = final_values(run, configuration, metric), final_values(run, baseline, metric)
+    common = second.index.intersection(first.index)
+    if not len(common):
+        return None
+    return paired_difference(configuration, baseline, first.loc[common], second.loc[common])
+
+
+def corrected(found: Sequence[PairedDifference]) -> list[PairedDifference]:
+    """The same differences with their p-values Holm-corrected over all of them."""
+    t_holm = _holm([one.p_t for one in found])
+    permutation_holm = _holm([one.p_permutation for one in found])
     return [
-        replace(difference, p_t_holm=t, p_permutation_holm=permutation)
-        for difference, t, permutation in zip(found, t_holm, permutation_holm, strict=True)
+        replace(one, p_t_holm=t, p_permutation_holm=permutation)
+        for one, t, permutation in zip(found, t_holm, permutation_holm, strict=True)
     ]
 
 

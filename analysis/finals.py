@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from analysis import continual
+from analysis import continual, tuning
 
 FINAL_METRICS: dict[str, Callable[[Iterable[Mapping[str, Any]], int], dict[str, float]]] = {
     "continual": continual.final_metrics,
+    "tuning": tuning.final_metrics,
 }
 
 

@@ -1,11 +1,10 @@
-"""Pictures of a class-incremental study. Figures are objects: no pyplot, so no state is shared between reports."""
+"""Pictures of a class-incremental study."""
 
 import textwrap
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -14,12 +13,8 @@ from analysis import series
 from analysis.captions import measured_setting
 from analysis.records import Run
 from analysis.series import configurations, reported, task_count
+from analysis.style import MOST_DRAWN, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
 
-WIDTH, HEIGHT, DPI = 10.0, 45 / 7, 140  # inches and dots per inch: 1400 x 900 pixels
-# Okabe and Ito 2008, without yellow, which is too light for a line on white paper.
-PALETTE = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
-MARKERS = "osD^vPX"
-MOST_DRAWN = 14  # configurations: beyond two rounds of the palette no line can be told from another
 MOST_PANELS = 12
 PARTS: dict[str, dict[str, Any]] = {
     "frozen": {"color": "#7A7A7A", "linestyle": "-", "linewidth": 1.8, "zorder": 3},
@@ -35,14 +30,14 @@ def accuracy_by_task(run: Run) -> Figure:
     The mean is over the seeds that reached the task. Reported runs are drawn only where their protocol has as many
     tasks.
     """
-    figure, measured, tasks = _figure(run), series.accuracy_by_task(run), task_count(run)
+    figure, measured, tasks = new_figure(run), series.accuracy_by_task(run), task_count(run)
     labels = configurations(run)
     axes = figure.subplots()
     _task_axis(axes, tasks)
     axes.set_ylabel("accuracy on all classes seen so far (%)")
     handles = []
     for number, label in enumerate(labels[:MOST_DRAWN]):
-        color, marker = PALETTE[number % len(PALETTE)], MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
+        color, marker = color_and_marker(number)
         own = measured[measured["configuration"] == label]
         for _, seed in own.groupby(["trial_id", "seed"]):
             seed = seed.sort_values("task")
@@ -61,7 +56,7 @@ def accuracy_by_task(run: Run) -> Figure:
                 name = textwrap.fill(f"{label} {entry.label}".strip(), 28) + ",\nreported (1 run)"
                 handles.append(Line2D([], [], label=name, **line))
     if measured.empty:
-        _nothing(axes, "no seed has finished a task")
+        say_nothing(axes, "no seed has finished a task")
     hidden = len(labels) - MOST_DRAWN
     note = f"; {hidden} more configurations in the table" if hidden > 0 else ""
     subtitle = f"{measured_setting(run)}; thick: mean over seeds, thin: each seed{note}"
@@ -69,7 +64,7 @@ def accuracy_by_task(run: Run) -> Figure:
     # In the middle, below the title's lines, which take the whole width.
     lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
     size = 10 if lines <= 22 else 7
-    _legend(figure, handles, loc="outside right center", fontsize=size, labelspacing=0.7)
+    add_legend(figure, handles, loc="outside right center", fontsize=size, labelspacing=0.7)
     return figure
 
 
@@ -79,7 +74,7 @@ def ablation_by_task(run: Run) -> Figure:
     measured = measured[measured["moment"] == "after"]
     labels = configurations(run)[:MOST_PANELS]
     columns = min(3 if len(labels) <= 9 else 4, max(len(labels), 1))
-    figure = _figure(run)
+    figure = new_figure(run)
     grid = figure.subplots(-(-max(len(labels), 1) // columns), columns, sharex=True, sharey=True, squeeze=False)
     panels = list(grid.flat)
     for position, (label, axes) in enumerate(zip(labels, panels, strict=False)):
@@ -95,7 +90,7 @@ def ablation_by_task(run: Run) -> Figure:
     names = {"frozen": "frozen backbone", "slow": "slow only", "combined": "slow + fast"}
     handles = [Line2D([], [], label=names[part], **style) for part, style in PARTS.items()]
     note = f"After consolidation; {measured_setting(run)}; line: mean over seeds, band: their range"
-    _legend(figure, handles, loc="outside lower center", ncols=3, fontsize=11, title=note, title_fontsize=10)
+    add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=11, title=note, title_fontsize=10)
     figure.supylabel("accuracy on all classes seen so far (%)", fontsize=11)
     return figure
 
@@ -113,17 +108,7 @@ def _ablation_panel(axes: Axes, own: pd.DataFrame, tasks: int) -> None:
         marker = "o" if len(by_task) == 1 else None
         axes.plot(by_task.index + 1, by_task["mean"], marker=marker, **style)
     if own.empty:
-        _nothing(axes, "not measured")
-
-
-def _figure(run: Run) -> Figure:
-    """An empty page with the study's question as its title."""
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    title = textwrap.fill(run.study.get("question") or str(run.study.get("study", "")), 88)
-    # A dollar sign in a label is text, not mathematics.
-    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
-    return figure
+        say_nothing(axes, "not measured")
 
 
 def _task_axis(axes: Axes, tasks: int) -> None:
@@ -133,16 +118,4 @@ def _task_axis(axes: Axes, tasks: int) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     axes.set_xlabel("task")
-    axes.grid(color="#DDDDDD", linewidth=0.7)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _legend(figure: Figure, handles: list[Line2D], **layout: Any) -> None:
-    legend = figure.legend(handles=handles, frameon=False, handlelength=3, **layout)
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _nothing(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=12)
+    plain_axes(axes)

@@ -1,16 +1,31 @@
 """From a run directory to its closing report: answer, tables, sentences and pictures, on disk and as data."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from matplotlib.figure import Figure
+
+from analysis.cells import Table
 from analysis.differences import differences
 from analysis.plots import ablation_by_task, accuracy_by_task
+from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
 from analysis.sentences import answer_sentences, stability_sentence
 from analysis.series import configurations
-from analysis.tables import Table, ablation_table, difference_table, stability_table, task_table
+from analysis.tables import ablation_table, difference_table, stability_table, task_table
+from analysis.tuning_curves import calibration, interference, learning_rates
+from analysis.tuning_plots import accuracy_by_parameters, accuracy_by_step_time
+from analysis.tuning_sentences import schedule_sentences, tuning_answer, tuning_stability_sentence
+from analysis.tuning_tables import (
+    efficiency_table,
+    floor_table,
+    methods_table,
+    ranking_table,
+    tuning_stability_table,
+)
 
 REPORT_DIR = "report"
 
@@ -49,25 +64,63 @@ def build_report(run_dir: Path) -> Report:
 def continual_report(run: Run, folder: Path) -> Report:
     """The report of a class-incremental study; the pictures are written into ``folder``."""
     found = differences(run)
-    pictures = []
-    for name, figure in (
-        ("accuracy_by_task.png", accuracy_by_task(run)),
-        ("ablation_by_task.png", ablation_by_task(run)),
-    ):
-        figure.savefig(folder / name)
-        pictures.append(folder / name)
+    pictures = {"accuracy_by_task.png": accuracy_by_task(run), "ablation_by_task.png": ablation_by_task(run)}
     tables = [task_table(run), ablation_table(run), stability_table(run)]
     return Report(
-        question=str(run.study.get("question") or run.study.get("study") or "Study"),
+        question=_question(run),
         answer=answer_sentences(run, found),
         tables=tables + ([difference_table(found)] if found else []),
         sentences=[stability_sentence(run, label) for label in configurations(run)],
-        pictures=pictures,
+        pictures=_saved(folder, pictures),
         markdown=folder / "report.md",
     )
 
 
-REPORTS: dict[str, Callable[[Run, Path], Report]] = {"continual": continual_report}
+def tuning_report(run: Run, folder: Path) -> Report:
+    """The report of a study that compares ways of fine-tuning; the pictures are written into ``folder``."""
+    found = differences(run, "final_top1")
+    # A report that is built again says the same: the bootstrap has a generator of its own.
+    orders = rankings(run, ("best_top1", "final_top1"), np.random.default_rng(0))
+    floors = {metric: floor_effects(run, metric) for metric in ("best_top1", "final_top1")}
+    tables = [
+        methods_table(run),
+        ranking_table(orders) if orders else None,
+        floor_table(run, floors) if any(floors.values()) else None,
+        efficiency_table(run),
+        tuning_stability_table(run),
+        difference_table(found, "Final top-1") if found else None,
+    ]
+    pictures = {
+        "accuracy_by_parameters.png": accuracy_by_parameters(run),
+        "accuracy_by_step_time.png": accuracy_by_step_time(run),
+        "learning_rates.png": learning_rates(run),
+        "calibration.png": calibration(run),
+        "interference.png": interference(run),
+    }
+    stability = [tuning_stability_sentence(run, label) for label in configurations(run)]
+    return Report(
+        question=_question(run),
+        answer=tuning_answer(run, found, orders, floors["final_top1"]),
+        tables=[table for table in tables if table],
+        sentences=stability + schedule_sentences(run),
+        pictures=_saved(folder, pictures),
+        markdown=folder / "report.md",
+    )
+
+
+REPORTS: dict[str, Callable[[Run, Path], Report]] = {"continual": continual_report, "tuning": tuning_report}
+
+
+def _question(run: Run) -> str:
+    return str(run.study.get("question") or run.study.get("study") or "Study")
+
+
+def _saved(folder: Path, pictures: Mapping[str, Figure | None]) -> list[Path]:
+    """Write the pictures that there are; returns their paths."""
+    for name, figure in pictures.items():
+        if figure is not None:
+            figure.savefig(folder / name)
+    return [folder / name for name, figure in pictures.items() if figure is not None]
 
 
 def _markdown(run: Run, report: Report) -> str:

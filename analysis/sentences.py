@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from analysis.captions import count
 from analysis.differences import PairedDifference
 from analysis.records import STATUSES, Run
-from analysis.series import configurations, destructive_boundaries, final_accuracy, replicas, values
+from analysis.series import configurations, destructive_boundaries, final_accuracy, final_values, replicas, values
 
 MOST_NAMED = 4  # configurations in one sentence; the others are in the table
 
@@ -17,9 +17,9 @@ def stability_sentence(run: Run, configuration: str) -> str:
     if planned == 0:
         return f"{configuration}: no seed was started."
     if final.empty:
-        return f"{configuration}: {_outcomes(list(rows['status']))}, so there is no final accuracy."
+        return f"{configuration}: {outcomes(list(rows['status']))}, so there is no final accuracy."
     finished = int((rows["status"] == "finished").sum())
-    text = f"{configuration}: {finished} of {count(planned, 'seed')} finished{_others(list(rows['status']))}"
+    text = f"{configuration}: {finished} of {count(planned, 'seed')} finished{others(list(rows['status']))}"
     percent = 100 * values(final, "final")
     if len(percent) == 1:
         text += f"; final accuracy is {percent[0]:.1f} %, and one seed says nothing about the spread"
@@ -37,17 +37,37 @@ def answer_sentences(run: Run, found: Sequence[PairedDifference]) -> list[str]:
         found: the paired differences of that run.
     """
     labels = configurations(run)
-    if all(final_accuracy(run, label).empty for label in labels):
-        return [f"No seed of any configuration has finished ({_outcomes(list(run.trials['status']))}): no answer yet."]
+    compared = comparison_sentences(run, found, "final_accuracy")
+    if not any_final(run, "final_accuracy"):
+        return compared
+    return [*compared, _trust(run, labels)]
+
+
+def any_final(run: Run, metric: str) -> bool:
+    """Whether any finished seed has a value of this final metric."""
+    return any(len(final_values(run, label, metric)) for label in configurations(run))
+
+
+def comparison_sentences(run: Run, found: Sequence[PairedDifference], metric: str) -> list[str]:
+    """What differs from the first configuration and what cannot be told apart, or why nothing can be compared.
+
+    Args:
+        run: the run.
+        found: its paired differences in ``metric``.
+        metric: a final metric.
+    """
+    labels, statuses = configurations(run), list(run.trials["status"])
+    if not any_final(run, metric):
+        if "finished" in statuses:
+            return [f"{outcomes(statuses).capitalize()}, but without a complete evaluation: no answer yet."]
+        return [f"No seed of any configuration has finished ({outcomes(statuses)}): no answer yet."]
     if len(labels) == 1:
-        answer = [f"Only {labels[0]} was run, so there is nothing to compare it with."]
-    elif final_accuracy(run, labels[0]).empty:
-        answer = [f"No seed of {labels[0]} has finished, so nothing can be compared with it."]
-    elif not found:
-        answer = [f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."]
-    else:
-        answer = [_apart(found), _alike(found)]
-    return [sentence for sentence in [*answer, _trust(run, labels)] if sentence]
+        return [f"Only {labels[0]} was run, so there is nothing to compare it with."]
+    if final_values(run, labels[0], metric).empty:
+        return [f"No seed of {labels[0]} has finished, so nothing can be compared with it."]
+    if not found:
+        return [f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."]
+    return [sentence for sentence in (_apart(found), _alike(found)) if sentence]
 
 
 def _apart(found: Sequence[PairedDifference]) -> str:
@@ -66,9 +86,9 @@ def _apart(found: Sequence[PairedDifference]) -> str:
         doubt = "" if one.survives_correction else f": not significant once corrected for {len(found)} comparisons"
         clauses.append(
             f"{one.configuration} ends {100 * abs(one.mean):.1f} points {way} {one.baseline} "
-            f"({_interval(one)}, {count(one.n, 'common seed')}; Holm-corrected {', '.join(p_values)}{doubt})"
+            f"({interval(one)}, {count(one.n, 'common seed')}; Holm-corrected {', '.join(p_values)}{doubt})"
         )
-    return _joined(clauses, len(apart)) + "."
+    return joined(clauses, len(apart)) + "."
 
 
 def _alike(found: Sequence[PairedDifference]) -> str:
@@ -82,27 +102,27 @@ def _alike(found: Sequence[PairedDifference]) -> str:
     for one in alike[:MOST_NAMED]:
         details = [f"{100 * one.mean:+.1f} points"]
         if one.low is not None:
-            details.append(_interval(one))
+            details.append(interval(one))
         if one.n != n:
             details.append(count(one.n, "common seed"))
         clauses.append(f"{one.configuration} ({', '.join(details)})")
-    return f"{_joined(clauses, len(alike))} cannot be told apart from {alike[0].baseline} with {count(n, 'seed')}."
+    return f"{joined(clauses, len(alike))} cannot be told apart from {alike[0].baseline} with {count(n, 'seed')}."
 
 
 def _trust(run: Run, labels: Sequence[str]) -> str:
     """What happened to the replicas of the whole run."""
     total, finished = len(run.trials), int((run.trials["status"] == "finished").sum())
-    text = f"{finished} of {count(total, 'replica')} finished{_others(list(run.trials['status']))}"
+    text = f"{finished} of {count(total, 'replica')} finished{others(list(run.trials['status']))}"
     without = [label for label in labels if final_accuracy(run, label).empty]
     if without:
-        text += f", none of {_joined(without[:MOST_NAMED], len(without))}"
+        text += f", none of {joined(without[:MOST_NAMED], len(without))}"
     final = {label: final_accuracy(run, label).dropna(subset="frozen") for label in labels}
     below = {label: int((frame["final"] < frame["frozen"]).sum()) for label, frame in final.items()}
     if compared := sum(map(len, final.values())):
         named = [f"{number} of {label}" for label, number in below.items() if number]
         fallen = f"{sum(below.values()) or 'none'} of {compared}"
         text += f"; {fallen} ended below the frozen backbone"
-        text += f" ({_joined(named[:MOST_NAMED], len(named))})" if named else ""
+        text += f" ({joined(named[:MOST_NAMED], len(named))})" if named else ""
     boundaries = [destructive_boundaries(run, label) for label in labels]
     if total := sum(asked for _, asked in boundaries):
         harmful = sum(flagged for flagged, _ in boundaries)
@@ -128,7 +148,7 @@ def _below_frozen(run: Run, configuration: str) -> str:
     return f"{subject} ended below {owner} frozen backbone ({average} on average)"
 
 
-def _outcomes(statuses: Sequence[str]) -> str:
+def outcomes(statuses: Sequence[str]) -> str:
     """``all 5 seeds diverged``, ``2 seeds diverged and 1 failed`` for seeds that did not finish."""
     counts = {status: statuses.count(status) for status in STATUSES if status in statuses}
     if not counts:
@@ -138,10 +158,11 @@ def _outcomes(statuses: Sequence[str]) -> str:
         subject = {1: "the only seed", 2: "both seeds"}.get(n, f"all {n} seeds")
         return f"{subject} {_verb(status, n)}"
     clauses = [f"{n} {_verb(status, n)}" for status, n in counts.items()]
-    return f"of {len(statuses)} seeds {_joined(clauses, len(clauses))}"
+    return f"of {len(statuses)} seeds {joined(clauses, len(clauses))}"
 
 
-def _others(statuses: Sequence[str]) -> str:
+def others(statuses: Sequence[str]) -> str:
+    """`` (1 failed, 2 pruned)`` for the seeds that did not finish, else nothing."""
     counts = [f"{statuses.count(status)} {status}" for status in STATUSES[1:] if status in statuses]
     return f" ({', '.join(counts)})" if counts else ""
 
@@ -150,7 +171,8 @@ def _verb(status: str, n: int) -> str:
     return f"{'was' if n == 1 else 'were'} {status}" if status in ("pruned", "interrupted") else status
 
 
-def _interval(one: PairedDifference) -> str:
+def interval(one: PairedDifference) -> str:
+    """The 95 % interval in points."""
     if one.low is None or one.high is None:
         return "no interval"
     return f"95 % interval {100 * one.low:+.1f} to {100 * one.high:+.1f}"
@@ -160,7 +182,8 @@ def _p(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
-def _joined(clauses: Sequence[str], total: int) -> str:
+def joined(clauses: Sequence[str], total: int) -> str:
+    """``a, b and c``; says how many of ``total`` are missing from ``clauses``."""
     named = list(clauses)
     if total > len(named):
         named.append(f"{total - len(named)} more (see the table)")

@@ -4,7 +4,7 @@ The tables, the sentences and the pictures take their numbers from here, so that
 fractions in [0, 1], tasks count from 0.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -20,13 +20,15 @@ class Reported:
     """A run that was reported elsewhere: one seed, not measured here.
 
     ``accuracy`` has one fraction per task of *its* protocol; ``ablation`` maps fast, slow, combined (and frozen, where
-    given) to the accuracy after the last task.
+    given) to the accuracy after the last task; ``metrics`` maps final metrics, by the names that this project gives
+    them, to their values, accuracies as fractions.
     """
 
     configuration: str
     label: str
     accuracy: list[float]
     ablation: dict[str, float]
+    metrics: dict[str, float] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:
@@ -63,12 +65,27 @@ def final_accuracy(run: Run, configuration: str) -> pd.DataFrame:
     return final.dropna(subset="final").astype({"final": float, "frozen": float})
 
 
+def final_values(run: Run, configuration: str, metric: str) -> "pd.Series[float]":
+    """A final metric by seed over the finished replicas that have it; a seed that was run twice counts once: its mean.
+
+    Args:
+        run: the run.
+        configuration: its label.
+        metric: name of the final metric, without ``metric.``.
+    """
+    rows = replicas(run, configuration)
+    rows = rows[rows["status"] == "finished"]
+    if f"metric.{metric}" not in rows:
+        return pd.Series(dtype=float)
+    return rows.dropna(subset=f"metric.{metric}").groupby("seed")[f"metric.{metric}"].mean().astype(float)
+
+
 def accuracy_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, accuracy: all classes seen so far, after every task reached.
 
     The last task counts for finished replicas only, so that it is the final accuracy everywhere.
     """
-    frame = _measured(run, "eval")
+    frame = _of_tasks(run, "eval")
     frame = frame[frame["name"] == "accuracy"].rename(columns={"value": "accuracy"})
     kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
     return frame.loc[kept, ["configuration", *REPLICA, "task", "accuracy"]].reset_index(drop=True)
@@ -77,7 +94,7 @@ def accuracy_by_task(run: Run) -> pd.DataFrame:
 def ablation_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, moment (before | after), part (frozen | fast | slow | combined),
     accuracy: the ablations at every task boundary."""
-    frame = _measured(run, "ablation").rename(columns={"value": "accuracy"})
+    frame = _of_tasks(run, "ablation").rename(columns={"value": "accuracy"})
     frame[["moment", "part"]] = frame["name"].str.split("/", n=1, expand=True).reindex(columns=[0, 1])
     kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
     return frame.loc[kept, ["configuration", *REPLICA, "task", "moment", "part", "accuracy"]].reset_index(drop=True)
@@ -88,7 +105,7 @@ def destructive_boundaries(run: Run, configuration: str) -> tuple[int, int]:
 
     Over all replicas, unfinished ones included: a boundary that was measured is a fact whatever came later.
     """
-    frame = _measured(run, "boundary")
+    frame = _of_tasks(run, "boundary")
     flags = frame.loc[(frame["configuration"] == configuration) & (frame["name"] == "destructive"), "value"]
     return int((flags > 0).sum()), len(flags)
 
@@ -96,7 +113,13 @@ def destructive_boundaries(run: Run, configuration: str) -> tuple[int, int]:
 def reported(run: Run, configuration: str) -> list[Reported]:
     """The reported runs of one configuration, in the order of study.json."""
     return [
-        Reported(configuration, entry.get("label", ""), entry.get("accuracy") or [], entry.get("ablation") or {})
+        Reported(
+            configuration,
+            entry.get("label") or "",
+            entry.get("accuracy") or [],
+            entry.get("ablation") or {},
+            entry.get("metrics") or {},
+        )
         for entry in run.study.get("reported") or []
         if entry.get("configuration") == configuration
     ]
@@ -107,8 +130,13 @@ def values(frame: pd.DataFrame, column: str) -> NDArray[np.float64]:
     return frame[column].to_numpy(dtype=np.float64)
 
 
-def _measured(run: Run, phase: str) -> pd.DataFrame:
+def measured(run: Run, phase: str) -> pd.DataFrame:
     """Finite metric rows of one phase with the configuration and status of their replica."""
     frame = run.metrics[(run.metrics["phase"] == phase) & np.isfinite(run.metrics["value"])]
-    frame = frame[frame["task"].notna()].astype({"task": int})
     return frame.merge(run.trials[[*REPLICA, "configuration", "status"]], on=REPLICA, validate="many_to_one")
+
+
+def _of_tasks(run: Run, phase: str) -> pd.DataFrame:
+    """Those of ``measured`` that belong to a task."""
+    frame = measured(run, phase)
+    return frame[frame["task"].notna()].astype({"task": int})

@@ -1,91 +1,13 @@
-"""Tables as plain data, and the tables of a class-incremental study."""
+"""The tables of a class-incremental study, and the table of paired differences."""
 
-import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from analysis import series
 from analysis.captions import count, measured_caption, reported_caption
+from analysis.cells import EMPTY, Cell, Change, Spread, Table
 from analysis.differences import FEWEST_SEEDS_PERMUTATION, PairedDifference, smallest_permutation_p
 from analysis.records import STATUSES, Run
 from analysis.series import Reported
-
-EMPTY = "–"
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Mean and sample standard deviation (ddof 1; None for one seed) over ``n`` of ``planned`` seeds, in per cent."""
-
-    mean: float
-    std: float | None
-    n: int
-    planned: int
-
-    @classmethod
-    def of(cls, fractions: NDArray[np.float64], planned: int) -> "Spread | None":
-        """The spread of one fraction per seed, shape (n,); None when there is none."""
-        if fractions.size == 0:
-            return None
-        std = float(100 * fractions.std(ddof=1)) if fractions.size > 1 else None
-        return cls(float(100 * fractions.mean()), std, fractions.size, planned)
-
-    def __str__(self) -> str:
-        text = f"{self.mean:.2f}" if self.std is None else f"{self.mean:.2f} ± {self.std:.2f}"
-        return f"{text} (n={self.n})" if self.n < self.planned else text
-
-
-@dataclass(frozen=True)
-class Change:
-    """Before and after consolidation; written once where it changed nothing."""
-
-    before: Spread | None
-    after: Spread | None
-
-    def __str__(self) -> str:
-        before, after = (EMPTY if side is None else str(side) for side in (self.before, self.after))
-        return after if before == after else f"{before} → {after}"
-
-
-Cell = str | int | float | Spread | Change | None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to be shown as text, Markdown or CSV. The first column names the rows."""
-
-    title: str
-    columns: list[str]
-    rows: list[list[Cell]]
-    caption: str
-    name: str = "table"  # of its CSV file
-    bold_last_row: bool = False
-
-    def text_rows(self) -> list[list[str]]:
-        """The cells as a person reads them."""
-        return [[_text(cell) for cell in row] for row in self.rows]
-
-    def to_markdown(self) -> str:
-        """A GitHub table under its title, with the caption below."""
-        rows = self.text_rows()
-        if self.bold_last_row and rows:
-            rows[-1] = [cell if cell == EMPTY else f"**{cell}**" for cell in rows[-1]]
-        alignment = [":---", *["---:"] * (len(self.columns) - 1)]
-        lines = [_markdown_row(row) for row in (self.columns, alignment, *rows)]
-        return "\n".join([f"### {self.title}", "", *lines, "", self.caption, ""])
-
-    def write_csv(self, path: Path) -> None:
-        """Numbers in full precision: a spread takes columns mean, std and n, a change these before and after."""
-        columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.columns)
-        flat = [part for heading, cells in zip(self.columns, columns, strict=True) for part in _flatten(heading, cells)]
-        with open(path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([heading for heading, _ in flat])
-            writer.writerows(zip(*(cells for _, cells in flat), strict=True))
 
 
 def task_table(run: Run) -> Table:
@@ -172,8 +94,8 @@ def stability_table(run: Run) -> Table:
     return Table("Stability over seeds", columns, rows, caption, "stability")
 
 
-def difference_table(found: Sequence[PairedDifference]) -> Table:
-    """The paired differences behind the answer, in percentage points."""
+def difference_table(found: Sequence[PairedDifference], measure: str = "Final accuracy") -> Table:
+    """The paired differences behind the answer, in percentage points of ``measure``."""
     columns = [
         "configuration",
         "common seeds",
@@ -198,7 +120,7 @@ def difference_table(found: Sequence[PairedDifference]) -> Table:
     if not found:
         return Table("Paired differences", columns, rows, "No two configurations share a finished seed.", "differences")
     caption = (
-        f"Final accuracy minus that of {found[0].baseline}, in percentage points, paired by seed. The interval is for "
+        f"{measure} minus that of {found[0].baseline}, in percentage points, paired by seed. The interval is for "
         f"one comparison; p-values are Holm-corrected over {count(len(found), 'configuration')}."
     )
     tested = [one.n for one in found if one.n >= FEWEST_SEEDS_PERMUTATION]
@@ -217,25 +139,6 @@ def _reported_cell(entry: Reported, tasks: int, fraction: list[float]) -> Cell:
 
 def _transposed(columns: list[list[Cell]]) -> list[list[Cell]]:
     return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _flatten(heading: str, cells: Sequence[Cell]) -> Iterable[tuple[str, list[object]]]:
-    if any(isinstance(cell, Change) for cell in cells):
-        for moment in ("before", "after"):
-            yield from _flatten(f"{heading} {moment}", [getattr(cell, moment, None) for cell in cells])
-    elif any(isinstance(cell, Spread) for cell in cells):
-        for part in ("mean", "std", "n"):
-            yield f"{heading} {part}", [getattr(cell, part, None) for cell in cells]
-    else:
-        yield heading, list(cells)
-
-
-def _text(cell: Cell) -> str:
-    return EMPTY if cell is None else str(cell)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _p(p: float | None) -> str | None:

@@ -35,8 +35,9 @@ def show(name: str) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"{study.name}: {study.question}\n")
     console.print("configurations")
+    width = max(12, *map(len, study.configurations))
     for label, fields in study.configurations.items():
-        console.print(f"  {label:<12} {', '.join(f'{key}={value}' for key, value in fields.items())}")
+        console.print(f"  {label:<{width}} {', '.join(f'{key}={value}' for key, value in fields.items())}")
     console.print("\nprofiles")
     for label, profile in study.profiles.items():
         settings = profile.settings | {f"data.{key}": value for key, value in profile.data.items()}
@@ -47,6 +48,10 @@ def show(name: str) -> None:
     )
     if study.reported:
         console.print(f"\nreported beside the measured numbers\n  {study.reported_source}")
+    if study.notes_command:
+        console.print("\ncommand line of the notes, and what stands for it here")
+        for option, here in study.notes_command.items():
+            console.print(f"  {option:<30} {here}")
     console.print("\nkeys of --set and --config (names of the notes in brackets)")
     model = CONFIGS[study.trainable]
     names: dict[str, list[str]] = {}

@@ -13,7 +13,7 @@ from study.rundir import RunDirectory
 from study.spec import TrialSpec
 from trainables.backbones import load_backbone
 from trainables.errors import InputError
-from trainables.peft_format import LoraReplica, write_folder
+from trainables.peft_format import LoraReplica, require_empty, write_folder
 from trainables.seeding import permutation
 
 
@@ -35,8 +35,7 @@ def export_peft(path: Path, replica_id: str | None, every: bool, out: Path) -> N
     if replica_id is not None and replica_id not in replicas:
         raise InputError(f"--replica {replica_id}: not in {path}; allowed: {', '.join(replicas)}")
     out = out.expanduser().absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"--out {out}: exists and is not an empty folder; a new or empty folder is allowed")
+    require_empty(out)
     chosen = [replica_id] if replica_id is not None else _finished_with_lora(directory, replicas)
     if replica_id is None and not every:
         chosen = [_best(directory, chosen)]
@@ -45,9 +44,9 @@ def export_peft(path: Path, replica_id: str | None, every: bool, out: Path) -> N
         trial, seed = replicas[name]
         notes = {"study": directory.study.study, "run_id": directory.study.run_id, "replica_id": name}
         folder = out / name if every else out
-        write_folder(folder, adapter, str(trial.params["backbone"]), notes)
-        classes = adapter.state["head.bias"].numel() if "head.bias" in adapter.state else 0
-        print(f"{folder}: {trial.configuration}, seed {seed}, on {trial.params['backbone']} with {classes} classes")
+        backbone = Path(str(trial.params["backbone"])).name  # of a weights file only the name: folders are one's own
+        write_folder(folder, adapter, backbone, notes)
+        print(f"{folder}: {trial.configuration}, seed {seed}; {backbone}, {adapter.state['head.bias'].numel()} classes")
 
 
 def _finished_with_lora(directory: RunDirectory, replicas: Mapping[str, tuple[TrialSpec, int]]) -> list[str]:
@@ -90,12 +89,10 @@ def _replica(directory: RunDirectory, replica_id: str, trial: TrialSpec, seed: i
     state: dict[str, Tensor] = {}
     with safe_open(_last_checkpoint(directory, replica_id), framework="pt") as file:
         for name in file.keys():  # noqa: SIM118
-            path, _, kind = name.rpartition(".")
-            adapter = kind in ("down", "up", "down_bias", "up_bias") and f"{path.rpartition('.')[0]}.weight" in own
-            bottleneck = kind in ("down_bias", "up_bias")
-            if adapter or bottleneck or name in own or name in ("head.weight", "head.bias"):
+            adapter = name.endswith((".down", ".up", ".down_bias", ".up_bias"))
+            if adapter or name in own or name in ("head.weight", "head.bias"):
                 state[name] = file.get_tensor(name)
-    if not any(name.endswith(".down") or name.endswith(".down_bias") for name in state):
+    if not any(name.endswith(".down") for name in state):
         raise InputError(f"--replica {replica_id}: {trial.configuration} is a replica without LoRA")
     return LoraReplica(_labels_in_order(state, params, seed), float(params["lora_alpha"]))
 

@@ -31,3 +31,54 @@ SEEDS_000 = (
         accuracy=percent(97.80, 84.85, 72.82, 64.72, 59.99, 56.29, 51.82, 48.81, 45.95, 43.96),
     ),
 )
+
+SEEDS_003_SOURCE = "notes seeds/003: CIFAR-10, vit_tiny_patch16_224, epochs of 50 batches, one run each"
+SEEDS_003 = (
+    Reported(configuration="lora", label="5 epochs of 50 batches", metrics={"top1": 0.920, "ece": 0.087}),
+    Reported(configuration="norm", label="5 epochs of 50 batches", metrics={"top1": 0.916}),
+    Reported(configuration="hybrid_parallel", label="5 epochs of 50 batches", metrics={"top1": 0.83}),
+    Reported(configuration="lora", label="1 epoch of 50 batches", metrics={"top1": 0.790}),
+    Reported(configuration="norm", label="1 epoch of 50 batches", metrics={"top1": 0.827, "ece": 0.18}),
+    Reported(configuration="hybrid_parallel", label="1 epoch of 50 batches", metrics={"top1": 0.572}),
+)
+
+SEEDS_002_SOURCE = "notes seeds/002: CIFAR-100 at 224 px, vit_small_patch16_224, batch 128, 15 epochs, one run each"
+_LAYERWISE = {"best_top1": 0.9010, "ece_near_best": 0.076, "step_time_s": 0.297, "trainable_params": 247_396}
+_LORA = {"best_top1": 0.8958, "ece_near_best": 0.078, "step_time_s": 0.451, "trainable_params": 628_324}
+_NORM = {"best_top1": 0.8941, "ece_near_best": 0.059, "step_time_s": 0.219, "trainable_params": 57_700}
+_NORM_LABEL = "best in epoch 6; its ECE is that of epoch 2"
+SEEDS_002 = (
+    Reported(configuration="deep_lora", label="best in epochs 14-15", metrics=_LAYERWISE),
+    Reported(configuration="lora", label="best in epoch 15", metrics=_LORA),
+    Reported(configuration="norm", label=_NORM_LABEL, metrics=_NORM),
+)
+SEEDS_002_BY_FLOOR = (
+    Reported(configuration="deep_lora, eta_min=1e-5", label="best in epochs 14-15", metrics=_LAYERWISE),
+    Reported(configuration="lora, eta_min=0", label="best in epoch 15", metrics=_LORA),
+    Reported(configuration="norm, eta_min=0", label=_NORM_LABEL, metrics=_NORM),
+)
+"""The same runs by the floor of their learning rate, for a study that compares floors."""
+
+WEEK6_COMMAND = {
+    "python src/week6/train.py": "lora-study hybrid_week6 --profile paper --trials 1, which is all of the below",
+    "--dataset cifar100": "--dataset cifar100 (with --profile paper: the default)",
+    "--model vit_small_patch16_224": "--backbone vit_small_patch16_224 (with --profile paper: the default)",
+    "--img_size 224": "no option: images are resized to what the backbone was built for",
+    "--batch_size 128": "--set batch_size=128",
+    "--workers 4": "no option: images are decoded once and augmented on the device, no loader processes",
+    "--epochs 15": "--set epochs=15",
+    "--pretrained": "no option: a backbone always comes with its weights",
+    "--log_csv FILE": "no option: every run leaves metrics.parquet and trials.parquet in its --out folder",
+    "--method hybrid_layerwise": "--set method=hybrid_layerwise",
+    "--policy deep_lora": "--set policy=deep_lora",
+    "--unfreeze": "no option: the method says what is trained (everything: --set method=full)",
+    "--lora_r 8": "--set lora_r=8",
+    "--lora_alpha 16": "--set lora_alpha=16",
+    "--lr 1e-3": "--set lr=1e-3",
+    "--lr_norm 1e-3": "--set lr_norm=1e-3",
+    "--lr_lora 5e-4": "--set lr_lora=5e-4",
+    "--weight_decay 0.05": "--set weight_decay=0.05",
+    "--freeze_lora_steps 400": "--set freeze_lora_steps=400",
+    "--lr_parity 0": "--set lr_parity=0",
+}
+"""Command line of seeds/002, "Week-6 recipe", option by option."""

@@ -7,6 +7,7 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -82,7 +83,7 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     )
     configs = _configurations(study, profile, options, files, dataset, backbone)
     trainable = importlib.import_module(f"trainables.{study.trainable}")
-    classes, hashes = _materials(next(iter(configs.values())), load_data)
+    classes, hashes = _materials(configs, trainable, load_data)
     trials = []
     for label, config in configs.items():
         counts = trainable.count_parameters(config, classes)
@@ -160,9 +161,10 @@ def _configurations(
         settings = base | fields | overrides | {"dataset": dataset, "backbone": backbone}
         config = _validated(CONFIGS[study.trainable], nested(settings))
         overridden = [f"{key}={value}" for key, value in overrides.items() if fields.get(key, value) != value]
-        name = ", ".join(overridden) or label  # a label that names another value would lie
+        # the label may name a value that is overridden
+        name = f"{label} with {', '.join(overridden)}" if overridden else label
         if config not in configs.values():
-            configs[name if name not in configs else f"{label} with {name}"] = config
+            configs[name] = config
     if options.trials is not None:
         if not 1 <= options.trials <= len(configs):
             raise InputError(
@@ -182,14 +184,21 @@ def _validated(model: type[TrainableConfig], fields: dict[str, Any]) -> Trainabl
         raise InputError(f"{where}={first['input']!r}: {message}" if where else message) from error
 
 
-def _materials(config: TrainableConfig, load: bool) -> tuple[int, dict[str, str]]:
-    """Number of classes, and hashes of data and weights where they were loaded."""
+def _materials(configs: dict[str, TrainableConfig], trainable: ModuleType, load: bool) -> tuple[int, dict[str, str]]:
+    """Number of classes, and hashes of data and weights where they were loaded.
+
+    A trainable may bring ``check(config, data)`` for what can be said only when the data are known.
+    """
     from trainables.backbones import load_backbone
     from trainables.data import known_classes, load_images
 
+    config = next(iter(configs.values()))
     backbone = load_backbone(config.backbone, pretrained=load)
     classes = None if load else known_classes(config.dataset, config.data)
     if classes is not None:
         return classes, {}
     data = load_images(config.dataset, config.data, backbone.size)
+    if hasattr(trainable, "check"):
+        for each in configs.values():
+            trainable.check(each, data)
     return data.classes, {"data": data.content_hash, "weights": backbone.weights_hash}

@@ -16,6 +16,9 @@ from study.spec import ResolvedStudy, TrialSpec
 from trainables.checkpoint import Row, checkpoint_files, write_json
 from trainables.errors import InputError
 
+SPENT = ("data_s", "train_s", "eval_s", "checkpoint_s")
+"""Timing rows that add up to a replica's time."""
+
 Status = Literal["finished", "pruned", "diverged", "failed"]
 
 
@@ -49,6 +52,7 @@ class RunDirectory:
 
     def __init__(self, path: Path, study: ResolvedStudy) -> None:
         self.path, self.study = path, study
+        self._boundaries = {trial.replica_id(seed): trial.boundaries for trial, seed in self.replicas}
 
     @classmethod
     def create(cls, path: Path, study: ResolvedStudy) -> "RunDirectory":
@@ -117,7 +121,7 @@ class RunDirectory:
 
     def final_metrics(self, replica_id: str) -> dict[str, float]:
         """What a replica ended with; empty before it has."""
-        return final_metrics(self.study.report, self.rows(replica_id), self.study.tasks)
+        return final_metrics(self.study.report, self.rows(replica_id), self._boundaries[replica_id])
 
     def export(self) -> None:
         """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
@@ -156,10 +160,10 @@ class RunDirectory:
 
 
 def seconds_by_name(rows: list[Row]) -> dict[str, float]:
-    """Sum of a replica's timing rows, such as train_s."""
+    """Sums of a replica's timing rows by name; a median of an epoch such as step_time_s is no part of the time."""
     total: dict[str, float] = {}
     for row in rows:
-        if row["phase"] == "timing":
+        if row["phase"] == "timing" and row["name"] in SPENT:
             total[row["name"]] = total.get(row["name"], 0.0) + row["value"]
     return total
 

@@ -45,6 +45,8 @@ class Reported(Frozen):
     accuracy: tuple[float, ...] = ()
     """Per task, fractions in [0, 1]."""
     ablation: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    """best_top1, ece_near_best, top1, ece (fractions in [0, 1]), step_time_s (seconds), trainable_params."""
 
 
 class Study(Frozen):
@@ -57,6 +59,7 @@ class Study(Frozen):
         report: kind of closing report in ``analysis.report``.
         reported_source: data, backbone and number of runs behind ``reported``, as text.
         reported_setting: its ``dataset`` and ``backbone`` by the names that profiles use.
+        notes_command: options of the notes' command line -> what stands for them here; ``show`` prints it.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Study(Frozen):
     reported: tuple[Reported, ...] = ()
     reported_source: str = ""
     reported_setting: dict[str, str] = {}
+    notes_command: dict[str, str] = {}
 
 
 class TrialSpec(Frozen):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis import tuning
 from analysis.continual import final_metrics
 from analysis.records import write_metrics, write_trials
 
@@ -96,23 +97,30 @@ def make_run(
     write_trials(run_dir / "trials.parquet", trials)
     write_metrics(run_dir / "metrics.parquet", metrics)
     description: dict[str, Any] = {
-        "schema_version": 1,
-        "study": "synthetic",
-        "run_id": "r1",
         "report": "continual",
         "tasks": tasks,
         "question": "Does consolidating fast into slow weights help, and can the result be trusted?",
-        "dataset": "glyphs100",
-        "backbone": "glyph_vit",
-        "profile": "embedded",
         "seeds": list(range(max(map(len, finals.values()), default=0))),
         "configurations": configurations,
         "reported": list(reported),
         "reported_source": "notes seeds/000: CIFAR-100 at 224, ViT-B/16 ImageNet-21k, 1 run each",
-        "provenance": {"git_commit": "0" * 40, "git_dirty": False, "versions": {"torch": "2.14.0"}},
         **study,
     }
-    (run_dir / "study.json").write_text(json.dumps(description))
+    return write_study(run_dir, description)
+
+
+def write_study(run_dir: Path, description: Mapping[str, Any]) -> Path:
+    """Write study.json with what every run has, and ``description``."""
+    every = {
+        "schema_version": 1,
+        "study": "synthetic",
+        "run_id": "r1",
+        "dataset": "glyphs100",
+        "backbone": "glyph_vit",
+        "profile": "embedded",
+        "provenance": {"git_commit": "0" * 40, "git_dirty": False, "versions": {"torch": "2.14.0"}},
+    }
+    (run_dir / "study.json").write_text(json.dumps({**every, **description}))
     return run_dir
 
 
@@ -121,3 +129,133 @@ def seeded_finals(means: Mapping[str, float], seeds: int, spread: float = 0.015)
     rng = np.random.default_rng(7)
     shared = rng.normal(0, spread, seeds)
     return {label: list(mean + shared + rng.normal(0, spread / 2, seeds)) for label, mean in means.items()}
+
+
+WEEK6_SETTING = {"dataset": "cifar100", "backbone": "vit_small_patch16_224"}
+WEEK6_REPORTED = [
+    {"configuration": label, "label": "", "metrics": {**metrics, "ece_near_best": 0.076}}
+    for label, metrics in {
+        "norm": {"best_top1": 0.8941, "step_time_s": 0.219, "trainable_params": 57_700},
+        "lora": {"best_top1": 0.8958, "step_time_s": 0.451, "trainable_params": 628_324},
+        "deep_lora": {"best_top1": 0.9010, "trainable_params": 247_396},
+    }.items()
+]
+# method, groups of parameters, trainable parameters, seconds a step
+METHODS: dict[str, tuple[str, tuple[str, ...], int, float]] = {
+    "head": ("head", ("head",), 38_500, 0.15),
+    "norm": ("norm", ("head", "norm"), 57_700, 0.22),
+    "lora": ("lora", ("head", "lora"), 628_324, 0.45),
+    "parallel": ("hybrid_parallel", ("head", "norm", "lora"), 647_524, 0.48),
+    "deep_lora": ("hybrid_layerwise", ("head", "norm", "lora"), 247_396, 0.30),
+}
+STEPS_PER_EPOCH, FREEZE_STEPS = 12, 20
+
+
+def tuning_rows(
+    trial_id: str, seed: int, final: float, params: Mapping[str, Any], reached: int | None = None, moves: bool = False
+) -> list[dict[str, Any]]:
+    """Metric rows of one replica: top-1 rises linearly to ``final`` + 0.01 before the last epoch and ends at ``final``.
+
+    Args:
+        reached: epochs that were evaluated, all where None.
+        moves: LoRA's weights move during the warm-up, as they must not.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def add(phase: str, name: str, value: float, **at: int) -> None:
+        where = {"trial_id": trial_id, "seed": seed, "phase": phase, "task": None, **at}
+        rows.append({**where, "name": name, "value": value, "wall_s": float(len(rows))})
+
+    epochs, floor = params["epochs"], params["eta_min"]
+    groups, seconds = next((one[1], one[3]) for one in METHODS.values() if one[0] == params["method"])
+    for epoch in range(epochs if reached is None else reached):
+        for step in range(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH):
+            wave = 0.5 * (1 + np.cos(np.pi * step / (epochs * STEPS_PER_EPOCH - 1)))
+            frozen = step < params["freeze_lora_steps"]
+            add("train", "loss", 2.0 / (step + 1), epoch=epoch, step=step)
+            for group in groups:
+                peak = 5e-4 if group == "lora" else 1e-3
+                rate = 0.0 if group == "lora" and frozen else floor + (peak - floor) * wave
+                add("train", f"lr/{group}", rate, epoch=epoch, step=step)
+            if "lora" in groups:
+                since = step if moves else max(0, step - params["freeze_lora_steps"] + 1)
+                add("train", "weight_norm/lora", 4.0 + 0.02 * since, epoch=epoch, step=step)
+        last = epoch == epochs - 1
+        ece = 0.04 + 0.01 * epoch + 0.05 * (final - 0.8) + 0.002 * seed
+        top1 = final if last else final + 0.01 - 0.05 * (epochs - 2 - epoch)
+        for name, value in {"top1": top1, "ece": ece, "nll": 1.0 / (epoch + 1)}.items():
+            add("eval", name, value, epoch=epoch)
+        for place, group in enumerate(groups):
+            add("diagnostics", f"grad_norm/{group}", 3.0 / (epoch + 1) / 4**place * (1 + seconds), epoch=epoch)
+        if "norm" in groups and "lora" in groups:
+            add("diagnostics", "interference", 0.3 - 0.1 * epoch + 0.03 * seed - seconds / 5, epoch=epoch)
+        slow_start = 1.0 if epoch == 0 else 0.0
+        add("timing", "step_time_s", seconds + slow_start + 0.002 * seed, epoch=epoch)
+        add("timing", "peak_memory_mib", 700.0 + epoch, epoch=epoch)
+        if last:
+            for name, value in {"temperature": 1.4, "ece_before": ece, "ece_after": 0.02}.items():
+                add("calibration", name, value, epoch=epoch)
+    return rows
+
+
+def make_tuning_run(
+    run_dir: Path,
+    finals: Mapping[str, Sequence[float]],
+    epochs: int = 4,
+    unfinished: Mapping[tuple[str, int], tuple[str, int]] | None = None,
+    moves: bool = False,
+    **study: Any,
+) -> Path:
+    """Write a run directory of a study of fine-tuning methods.
+
+    Args:
+        run_dir: created where it is missing.
+        finals: final top-1 per configuration and seed. A label is one of ``METHODS``, or such a one, a space and its
+            eta_min (``lora 1e-05``; without, 0).
+        unfinished: (configuration, seed) -> (status, epochs reached).
+        moves: as in ``tuning_rows``.
+        study: further keys of study.json, or other values for them.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    trials: list[dict[str, Any]] = []
+    metrics: list[dict[str, Any]] = []
+    configurations: dict[str, dict[str, Any]] = {}
+    for number, (label, values) in enumerate(finals.items()):
+        name, _, floor = label.partition(" ")
+        method, _, trainable, _ = METHODS[name]
+        freeze = FREEZE_STEPS if method.startswith("hybrid") else 0
+        params = {"method": method, "policy": "deep_lora", "eta_min": float(floor or 0), "epochs": epochs, "rank": 8}
+        configurations[label] = params | {"freeze_lora_steps": freeze}
+        for seed, final in enumerate(values):
+            status, reached = (unfinished or {}).get((label, seed), ("finished", epochs))
+            rows = tuning_rows(f"t{number}", seed, final, configurations[label], reached, moves)
+            metrics += rows
+            trials.append(
+                {
+                    "study": "synthetic",
+                    "run_id": "r1",
+                    "trial_id": f"t{number}",
+                    "configuration": label,
+                    "seed": seed,
+                    "status": status,
+                    "trainable_params": trainable,
+                    "total_params": 22_000_000,
+                    **{f"param.{key}": value for key, value in configurations[label].items()},
+                    **{f"metric.{key}": value for key, value in tuning.final_metrics(rows, epochs).items()},
+                }
+            )
+    write_trials(run_dir / "trials.parquet", trials)
+    write_metrics(run_dir / "metrics.parquet", metrics)
+    description: dict[str, Any] = {
+        "report": "tuning",
+        "boundary": "epoch",
+        "tasks": epochs,
+        "question": "Is a layerwise hybrid better than LoRA and norm tuning alone?",
+        "seeds": list(range(max(map(len, finals.values()), default=0))),
+        "configurations": configurations,
+        "reported": WEEK6_REPORTED,
+        "reported_source": "notes seeds/002: CIFAR-100 at 224, vit_small_patch16_224, 1 run each",
+        "reported_setting": WEEK6_SETTING,
+        **study,
+    }
+    return write_study(run_dir, description)

@@ -150,7 +150,7 @@ def test_paper_dry_run_needs_no_network(capsys) -> None:
 
 def test_set_overrides_every_configuration_and_merges_equal_ones(capsys) -> None:
     trials = dry(capsys, "--set", "nested_lora_consolidation_alpha=0.3", "--set", "epochs=2")
-    assert [trial["configuration"] for trial in trials] == ["baseline", "consolidation_alpha=0.3"]
+    assert [trial["configuration"] for trial in trials] == ["baseline", "alpha=0 with consolidation_alpha=0.3"]
     assert all(trial["params"]["epochs"] == 2 for trial in trials)
 
 

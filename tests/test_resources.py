@@ -23,7 +23,7 @@ def test_a_cpu_runs_one_single_threaded_replica_per_core() -> None:
     assert (found.device, found.pack, found.max_concurrent, found.gpus_per_trial) == ("cpu", 1, 4, 0)
     environment = worker_environment("cpu")
     assert environment["OMP_NUM_THREADS"] == "1" and environment["CUDA_VISIBLE_DEVICES"] == ""
-    assert "MALLOC_MMAP_MAX_" in environment and "MALLOC_MMAP_MAX_" not in worker_environment("gpu")
+    assert environment["MALLOC_ARENA_MAX"] == "1" and "MALLOC_MMAP_MAX_" not in worker_environment("gpu")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from trainables.adapters import Contribution
-from trainables.evaluation import ImageInput, predict, predict_frozen
+from trainables.evaluation import predict, predict_frozen
+from trainables.inputs import ImageInput
 from trainables.replicas import Pack
 
 

@@ -1,116 +1,17 @@
-"""Adapters of K replicas in a pack: one flat bank of parameters, batched matrix products over one frozen backbone.
-
-A bank is one fp32 tensor ``(K, P)``: row k holds every trainable parameter of replica k, and named views ``(K, ...)``
-of it enter the forward pass. One tensor means one optimizer update for the whole pack, and K = 1 runs the same code.
-"""
+"""Adapters of K replicas in a pack: batched matrix products over one frozen backbone, parameters in one bank."""
 
 import math
 import re
-import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from trainables.bank import Bank, Parameter, per_replica
 from trainables.errors import InputError
-
-ALIGNMENT = 16
-"""Floats: every parameter starts on a 64-byte boundary, so that GEMM results do not depend on a replica's row."""
-
-
-# The gradient of a view is a view of the same layout on purpose: that is what fills ``Bank.grad`` without a copy.
-warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout contract")
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """Shape of one replica's parameter, its optimizer group, and the bound of its uniform initialisation (0: zeros)."""
-
-    shape: tuple[int, ...]
-    group: str
-    init_bound: float = 0.0
-
-
-class Bank:
-    """Named parameters of K replicas in one tensor.
-
-    The named views are autograd leaves that share storage with ``flat``, their gradients with ``grad``: a backward
-    pass fills ``grad`` and an optimizer updates ``flat`` without a copy per parameter.
-
-    Args:
-        parameters: name -> Parameter, in the order in which initial values are drawn.
-        replicas: K >= 1.
-
-    Attributes:
-        flat, grad: fp32 (K, P), P includes alignment padding.
-        groups: optimizer groups in order of first appearance.
-        group_of: int64 (P,), index into ``groups`` of every column; padding belongs to the group before it.
-        views: name -> leaf (K, *shape).
-        rows: replicas of the forward pass at hand; adapters and heads read only these, with ``current``.
-    """
-
-    def __init__(self, parameters: Mapping[str, Parameter], replicas: int, device: torch.device) -> None:
-        self.parameters = dict(parameters)
-        self.replicas = replicas
-        self.groups = tuple(dict.fromkeys(parameter.group for parameter in parameters.values()))
-        slots, group_of, end = {}, [], 0
-        for name, parameter in parameters.items():
-            used = math.prod(parameter.shape)
-            slots[name] = slice(end, end + used)
-            padded = -(-used // ALIGNMENT) * ALIGNMENT
-            group_of += [self.groups.index(parameter.group)] * padded
-            end += padded
-        self.group_of = torch.tensor(group_of, device=device)
-        self.flat = torch.zeros(replicas, end, device=device)
-        self.grad = torch.zeros_like(self.flat)
-        self._slots = slots
-        self._leaves: dict[tuple[int, int], dict[str, Tensor]] = {}
-        self.rows = slice(0, replicas)
-        self.views = self._leaves_of(self.rows)
-
-    def _leaves_of(self, rows: slice) -> dict[str, Tensor]:
-        """Leaves (rows, *shape); made once per slice, because slicing within the graph costs a copy per parameter."""
-        key = (rows.start, rows.stop)
-        if key not in self._leaves:
-            self._leaves[key] = {}
-            for name, parameter in self.parameters.items():
-                shape = (rows.stop - rows.start, *parameter.shape)
-                leaf = self.flat[rows, self._slots[name]].view(shape).detach().requires_grad_()
-                leaf.grad = self.grad[rows, self._slots[name]].view(shape)
-                self._leaves[key][name] = leaf
-        return self._leaves[key]
-
-    def current(self, name: str) -> Tensor:
-        """Leaf (rows, *shape) of a parameter for the forward pass at hand."""
-        return self._leaves_of(self.rows)[name]
-
-    def value(self, name: str) -> Tensor:
-        """Writable view (K, *shape) of a parameter, outside of autograd."""
-        return self.views[name].detach()
-
-    def reset(self, replica: int, generator: torch.Generator, names: Iterable[str] | None = None) -> None:
-        """Draw initial values of one replica's parameters (all, or ``names``)."""
-        for name in self.parameters if names is None else names:
-            parameter = self.parameters[name]
-            value = torch.zeros(parameter.shape)
-            if parameter.init_bound:
-                value.uniform_(-parameter.init_bound, parameter.init_bound, generator=generator)
-            self.value(name)[replica] = value.to(self.flat.device)
-
-    def state(self, replica: int) -> dict[str, Tensor]:
-        """One replica's parameters on the CPU, name -> (*shape)."""
-        return {name: self.value(name)[replica].cpu().clone() for name in self.parameters}
-
-    def load(self, replica: int, state: Mapping[str, Tensor]) -> None:
-        for name in self.parameters:
-            self.value(name)[replica] = state[name].to(self.flat.device)
-
-    def count(self, groups: Iterable[str] | None = None) -> int:
-        """Trainable scalars of one replica, in all groups or in ``groups``."""
-        wanted = self.groups if groups is None else tuple(groups)
-        return sum(math.prod(p.shape) for p in self.parameters.values() if p.group in wanted)
+from trainables.lora_linear import lora_linear
 
 
 class Contribution:
@@ -125,12 +26,6 @@ class Contribution:
         self.fast[rows] += per_replica(torch.sum, fast.square())
         self.slow[rows] += per_replica(torch.sum, slow.square())
         self.product[rows] += per_replica(torch.sum, fast * slow)
-
-
-def per_replica(reduce: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
-    """``reduce`` of every values[k], (K,). One by one, because the order of additions in a batched reduction depends
-    on K, and with it the last bit."""
-    return torch.stack([reduce(row) for row in values])
 
 
 class Adapter(nn.Module):
@@ -169,15 +64,29 @@ class Adapter(nn.Module):
         """(rows * B, N, D) -> (rows * B, N, D_out), or None when no part is active."""
         if not self.active:
             return None
+        self.measure(x)
+        return self._part(self._tokens(x), self.active).view(*x.shape[:-1], -1)
+
+    def measure(self, x: Tensor) -> None:
+        """Add the sizes of fast(x) and slow(x) to ``contribution``, where there is one and both parts exist."""
+        if self.contribution is None or len(self.parts) != 2:
+            return
+        tokens = self._tokens(x)
+        with torch.no_grad():
+            self.contribution.add(
+                self.bank.rows, fast=self._part(tokens, ("fast",)), slow=self._part(tokens, ("slow",))
+            )
+
+    def factors(self, parts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """down (rows, d_in, r) and up (rows, r, d_out) of the parts side by side; r is the sum of their ranks."""
+        return self._concatenate("down", parts, 2), self._concatenate("up", parts, 1)
+
+    def _tokens(self, x: Tensor) -> Tensor:
         rows = self.bank.rows
-        tokens = x.reshape(rows.stop - rows.start, -1, x.shape[-1])  # (rows, B * N, D)
-        if self.contribution is not None and len(self.parts) == 2:
-            with torch.no_grad():
-                self.contribution.add(rows, fast=self._part(tokens, ("fast",)), slow=self._part(tokens, ("slow",)))
-        return self._part(tokens, self.active).view(*x.shape[:-1], -1)
+        return x.reshape(rows.stop - rows.start, -1, x.shape[-1])  # (rows, B * N, D)
 
     def _part(self, tokens: Tensor, parts: Sequence[str]) -> Tensor:
-        down, up = self._concatenate("down", parts, 2), self._concatenate("up", parts, 1)
+        down, up = self.factors(parts)
         if not self.relu_and_bias:
             return torch.bmm(torch.bmm(tokens, down), up) * self.scale
         down_bias = self._concatenate("down_bias", parts, 2)
@@ -209,16 +118,19 @@ class ParallelBlock(nn.Module):
 
 
 class AdaptedLinear(nn.Module):
-    """Frozen linear layer plus adapter: out = x W^T + b + scale * (x A) B."""
+    """Frozen linear layer plus LoRA pairs: out = x W^T + b + scale * (x A) B, in one step of ``lora_linear``."""
 
     def __init__(self, linear: nn.Linear, adapter: Adapter) -> None:
         super().__init__()
         self.linear, self.adapter = linear, adapter
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.linear(x)
-        adapted = self.adapter(x)
-        return out if adapted is None else out + adapted
+        adapter, linear = self.adapter, self.linear
+        if not adapter.active:
+            return linear(x)
+        adapter.measure(x)
+        down, up = adapter.factors(adapter.active)
+        return lora_linear(x, linear.weight, linear.bias, down, up, adapter.scale)
 
 
 @dataclass

@@ -1,30 +1,15 @@
 """Accuracy of a pack, and which adapter parts it owes it to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from trainables.adapters import Contribution
-from trainables.augmentation import normalise, resize
-from trainables.replicas import Pack
+from trainables.inputs import ImageInput
+from trainables.replicas import Pack, Replicas
 from trainables.tasks import padded_batches
-
-
-@dataclass
-class ImageInput:
-    """How uint8 images (N, 3, H, W) become the backbone's input."""
-
-    images: Tensor
-    size: int
-    mean: Tensor
-    std: Tensor
-
-    def batch(self, indices: Tensor) -> Tensor:
-        """Images as they are, resized: indices (M,) -> (M, 3, size, size)."""
-        return normalise(resize(self.images[indices].float(), self.size), self.mean, self.std)
 
 
 @torch.inference_mode()
@@ -39,20 +24,28 @@ def frozen_features(pack: Pack, source: ImageInput, batch_size: int) -> Tensor:
 
 
 @torch.inference_mode()
+def all_logits(
+    pack: Replicas, source: ImageInput, indices: Sequence[Tensor], columns: slice, batch_size: int
+) -> list[Tensor]:
+    """Logits of the head's ``columns``, fp32 (n_k, C') on the CPU, one per replica for its ``indices`` (n_k,)."""
+    chunks: list[tuple[slice, Tensor]] = []
+    for chunk, _ in padded_batches(indices, batch_size):
+        for rows in pack.passes():
+            features = pack.features(source.batch(chunk[rows].flatten()))
+            chunks.append((rows, pack.logits(features, columns).cpu()))
+    joined = [torch.cat([found[k - rows.start] for rows, found in chunks if rows.start <= k < rows.stop])
+              for k in range(pack.replicas)]  # fmt: skip
+    return [joined[k][: len(own)] for k, own in enumerate(indices)]
+
+
+@torch.inference_mode()
 def predict(
     pack: Pack, source: ImageInput, indices: Sequence[Tensor], parts: Sequence[str], seen: int, batch_size: int,
     contribution: Contribution | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """Predicted head columns among the first ``seen``, one int64 (n_k,) per replica for its ``indices``."""
-    predictions: list[tuple[slice, Tensor]] = []
     with pack.active(parts), pack.measured(contribution):
-        for chunk, _ in padded_batches(indices, batch_size):
-            for rows in pack.passes():
-                features = pack.features(source.batch(chunk[rows].flatten()))
-                predictions.append((rows, pack.logits(features, slice(0, seen)).argmax(-1).cpu()))
-    joined = [torch.cat([found[k - rows.start] for rows, found in predictions if rows.start <= k < rows.stop])
-              for k in range(pack.replicas)]  # fmt: skip
-    return [joined[k][: len(own)] for k, own in enumerate(indices)]
+        return [logits.argmax(-1) for logits in all_logits(pack, source, indices, slice(0, seen), batch_size)]
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ Source: METHODS.md "Nested LoRA" and "Class-incremental protocol"; notes seeds/0
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,20 +12,19 @@ from torch import Tensor
 
 from trainables.ablation import Ablation, ratios
 from trainables.adapters import Contribution, per_replica
-from trainables.augmentation import crop, draw_crops, normalise
+from trainables.augmentation import draw_crops
 from trainables.backbones import Backbone, load_backbone
-from trainables.checkpoint import Checkpoints, Row
+from trainables.checkpoint import Checkpoints
 from trainables.configs import NestedConfig
 from trainables.consolidation import consolidate
 from trainables.data import ImageData, load_images
-from trainables.evaluation import ImageInput, accuracy, frozen_features, predict
+from trainables.evaluation import accuracy, frozen_features, predict
+from trainables.inputs import image_inputs
 from trainables.optim import BankOptimizer, learning_rates
+from trainables.packrun import PackRun, Report, carry_out
 from trainables.replicas import Pack
 from trainables.seeding import generator
 from trainables.tasks import ClassIncremental
-
-Report = Callable[[dict[int, list[Row]]], None]
-"""Takes the new rows of every replica, seed -> rows, once per task."""
 
 
 def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
@@ -40,20 +39,7 @@ def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoint
         InputError: data, backbone or configuration do not fit each other.
     """
     run = NestedRun(config, seeds)
-    done = checkpoints.last_common(seeds)
-    if done is not None:
-        run.restore(checkpoints, done)
-        report({seed: list(run.rows[seed]) for seed in run.seeds})
-    for task in range(0 if done is None else done + 1, run.tasks.tasks):
-        if not bool(run.finite.any()):
-            break
-        before = {seed: len(run.rows[seed]) for seed in run.seeds}
-        run.train_task(task)
-        run.close_task(task)
-        start = time.monotonic()
-        run.save(checkpoints, task)
-        run.log_timing(task, "checkpoint_s", time.monotonic() - start)
-        report({seed: run.rows[seed][before[seed] :] for seed in run.seeds})
+    carry_out(run, run.tasks.tasks, report, checkpoints)
 
 
 def count_parameters(config: NestedConfig, classes: int) -> tuple[int, int]:
@@ -78,13 +64,12 @@ def base_rates(config: NestedConfig, groups: Sequence[str]) -> list[float]:
     return [rates[group] for group in groups]
 
 
-class NestedRun:
+class NestedRun(PackRun):
     """State of one pack between tasks."""
 
     def __init__(self, config: NestedConfig, seeds: Sequence[int]) -> None:
-        self.config, self.seeds = config, tuple(seeds)
-        self.rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
-        self.began = time.monotonic()
+        super().__init__(seeds)
+        self.config = config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         backbone: Backbone = load_backbone(config.backbone)
         data: ImageData = load_images(config.dataset, config.data, backbone.size)
@@ -92,34 +77,19 @@ class NestedRun:
         self.pack = Pack(backbone, config, parts(config), data.classes, len(seeds), self.device)
         for k, seed in enumerate(seeds):
             self.pack.bank.reset(k, generator(seed, "init"))
-        mean = torch.tensor(config.data.mean or backbone.mean, device=self.device)
-        std = torch.tensor(config.data.std or backbone.std, device=self.device)
-        self.train_input = ImageInput(data.train_images.to(self.device), backbone.size, mean, std)
-        self.test_input = ImageInput(data.test_images.to(self.device), backbone.size, mean, std)
+        self.train_input, self.test_input = image_inputs(data, backbone, config.data, self.device)
         self.train_labels, self.test_labels = data.train_labels, data.test_labels
         self.base_rates = torch.tensor(base_rates(config, self.pack.bank.groups)).expand(len(seeds), -1)  # (K, G)
         self.intervals = torch.full((len(seeds),), config.update_interval_slow)
         self.alphas = torch.full((len(seeds),), config.consolidation_alpha)
-        self.steps = torch.zeros(len(seeds), dtype=torch.long)  # steps done by each replica, over all tasks
-        self.finite = torch.ones(len(seeds), dtype=torch.bool)
         self.data_s = time.monotonic() - self.began
         start = time.monotonic()
         self.frozen = frozen_features(self.pack, self.test_input, config.eval_batch_size)
         self.frozen_s = time.monotonic() - start
 
-    def log(
-        self, k: int, phase: str, name: str, value: float, task: int, epoch: int | None = None, step: int | None = None
-    ) -> None:
-        """Add a row to replica k."""
-        self.rows[self.seeds[k]].append(
-            {"phase": phase, "task": task, "epoch": epoch, "step": step, "name": name, "value": float(value),
-             "wall_s": round(time.monotonic() - self.began, 3)}
-        )  # fmt: skip
-
-    def log_timing(self, task: int, name: str, seconds: float) -> None:
-        """Seconds of the pack, shared equally by its replicas."""
-        for k in range(len(self.seeds)):
-            self.log(k, "timing", name, seconds / len(self.seeds), task)
+    def advance(self, task: int) -> None:
+        self.train_task(task)
+        self.close_task(task)
 
     def train_task(self, task: int) -> None:
         """Train adapters and the task's part of the head with a fresh optimizer."""
@@ -141,16 +111,16 @@ class NestedRun:
                     loss = self._loss(task, indices, valid, crops[:, batch])
                 bank.grad.zero_()
                 loss.sum().backward()
-                self._mark_diverged(task, epoch, loss.detach())
+                self.mark_diverged(loss.detach().isfinite() & bank.grad.isfinite().all(1), task, epoch)
                 in_step = valid.any(1) & self.finite
                 optimizer.step(rates, self._update_mask(in_step, self.steps - first_step))
                 self._log_step(task, epoch, logged & self.finite, loss.detach(), rates, contribution)
                 losses += torch.where(in_step, loss.detach().cpu().double(), 0.0)
                 self.steps += valid.any(1)
-            for k in torch.nonzero(self.finite).flatten().tolist():
+            for k in self.alive():
                 own_batches = -(-len(self.tasks.train[k][task]) // config.batch_size)
                 self.log(k, "train", "epoch_loss", float(losses[k]) / own_batches, task, epoch, int(self.steps[k]))
-        self.log_timing(task, "train_s", time.monotonic() - start)
+        self.log_timing("train_s", time.monotonic() - start, task)
 
     def _crops(self, task: int, epoch: int) -> Tensor:
         """Crops of an epoch, (K, batches, B, 2, 3); unused places stay zero."""
@@ -170,22 +140,14 @@ class NestedRun:
         targets = torch.where(valid, columns, 0)
         losses = []
         for rows in self.pack.passes():
-            images = source.images[indices[rows].flatten()].float()
-            images = crop(images, crops[rows].flatten(0, 1).clone().to(self.device), source.size)
-            features = self.pack.features(normalise(images, source.mean, source.std))
+            images = source.cropped(indices[rows].flatten(), crops[rows].flatten(0, 1).clone())
+            features = self.pack.features(images)
             logits = self.pack.logits(features, slice(low, high))  # (rows, B, C')
             target = targets[rows].flatten().to(self.device)
             loss = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(-1, indices.shape[1])
             weight = valid[rows].to(loss)
             losses.append(per_replica(torch.sum, loss * weight) / weight.sum(1).clamp(min=1))
         return torch.cat(losses)
-
-    def _mark_diverged(self, task: int, epoch: int, loss: Tensor) -> None:
-        """Take replicas with a non-finite loss or gradient out of training; the others stay bit-equal."""
-        fine = (loss.isfinite() & self.pack.bank.grad.isfinite().all(1)).cpu()
-        for k in torch.nonzero(self.finite & ~fine).flatten().tolist():
-            self.log(k, "boundary", "diverged", 1.0, task, epoch, int(self.steps[k]))
-        self.finite &= fine
 
     def _update_mask(self, in_step: Tensor, step: Tensor) -> Tensor:
         """Bool (K, G): which groups of which replicas this step updates."""
@@ -220,7 +182,7 @@ class NestedRun:
             ablation.fast_changed = True
         after = ablation.measure("after")
         self._log_boundary(task, "after", after, targets, ablation.contribution)
-        for k in torch.nonzero(self.finite).flatten().tolist():
+        for k in self.alive():
             predicted, target = after["combined"][k], targets[k]
             self.log(k, "eval", "accuracy", accuracy(predicted, target), task)
             ends = torch.tensor([len(rows) for rows in self.tasks.test[k][: task + 1]]).cumsum(0).tolist()
@@ -232,9 +194,9 @@ class NestedRun:
         self._validate(task)
         seconds = time.monotonic() - start
         if self.data_s:  # loading belongs to the first task that this process trains
-            self.log_timing(task, "data_s", self.data_s)
+            self.log_timing("data_s", self.data_s, task)
             self.data_s, seconds = 0.0, seconds + self.frozen_s
-        self.log_timing(task, "eval_s", seconds)
+        self.log_timing("eval_s", seconds, task)
 
     def _validate(self, task: int) -> None:
         if self.config.data.val_fraction == 0.0:
@@ -248,7 +210,7 @@ class NestedRun:
             self.tasks.bounds[task + 1],
             self.config.eval_batch_size,
         )
-        for k in torch.nonzero(self.finite).flatten().tolist():
+        for k in self.alive():
             target = self.tasks.position[k][self.train_labels[indices[k]]]
             self.log(k, "val", "accuracy", accuracy(predicted[k], target), task)
 
@@ -262,23 +224,15 @@ class NestedRun:
     ) -> None:
         values = {f"norm/{part}/{when}": self.pack.norm(part) for part in self.pack.parts}
         values |= {f"{name}/{when}": value for name, value in ratios(contribution).items()}
-        for k in torch.nonzero(self.finite).flatten().tolist():
+        for k in self.alive():
             for which, columns in predicted.items():
                 self.log(k, "ablation", f"{when}/{which}", accuracy(columns[k], targets[k]), task)
             for name, value in values.items():
                 if bool(value[k].isfinite()):
                     self.log(k, "boundary", name, float(value[k]), task)
 
-    def save(self, checkpoints: Checkpoints, task: int) -> None:
-        for k, seed in enumerate(self.seeds):
-            state = self.pack.bank.state(k) | {"steps": self.steps[k : k + 1], "finite": self.finite[k : k + 1]}
-            checkpoints.save(seed, task, state, self.rows[seed])
+    def state(self, k: int) -> dict[str, Tensor]:
+        return self.pack.bank.state(k)  # the optimizer starts anew with every task
 
-    def restore(self, checkpoints: Checkpoints, task: int) -> None:
-        for k, seed in enumerate(self.seeds):
-            saved = checkpoints.load(seed, task)
-            self.pack.bank.load(k, saved.tensors)
-            self.steps[k], self.finite[k] = saved.tensors["steps"][0], saved.tensors["finite"][0]
-            self.rows[seed] = saved.rows
-        longest = max((row["wall_s"] for rows in self.rows.values() for row in rows), default=0.0)
-        self.began = time.monotonic() - longest
+    def load(self, k: int, state: Mapping[str, Tensor]) -> None:
+        self.pack.bank.load(k, state)

@@ -1,13 +1,13 @@
 """Optimizers over a bank: one update for a whole pack, learning rates and update masks per replica and group."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from trainables.adapters import Bank
+from trainables.bank import Bank, per_replica
 
 
 class BankOptimizer:
@@ -18,20 +18,22 @@ class BankOptimizer:
     parameter whose gradient is None in torch.
 
     Args:
-        decay: weight decay per group, in the order of ``bank.groups``.
+        decay: weight decay per group, in the order of ``bank.groups``, or per column, fp32 (P,).
     """
 
     def __init__(
         self,
         bank: Bank,
         kind: Literal["sgd", "adamw"],
-        decay: Sequence[float],
+        decay: Sequence[float] | Tensor,
         momentum: float = 0.9,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
         self.bank, self.kind, self.momentum, self.betas, self.eps = bank, kind, momentum, betas, eps
-        self.decay = torch.tensor(decay, device=bank.flat.device)[bank.group_of]  # (P,)
+        if not isinstance(decay, Tensor):
+            decay = torch.tensor(decay)[bank.group_of.cpu()]
+        self.decay = decay.to(bank.flat)  # (P,)
         self.first = torch.zeros_like(bank.flat)
         self.second = torch.zeros_like(bank.flat) if kind == "adamw" else None
         self.steps = torch.zeros(bank.replicas, len(bank.groups), dtype=torch.float64)  # 1 - 0.999**1 needs the digits
@@ -64,10 +66,76 @@ class BankOptimizer:
         self.first.copy_(torch.where(mask, first, self.first))
         bank.flat.copy_(torch.where(mask, new, bank.flat))
 
+    def state(self, k: int) -> dict[str, Tensor]:
+        """Replica k's momenta (P,) and step counts (G,) on the CPU."""
+        moments = {"first": self.first} | ({} if self.second is None else {"second": self.second})
+        return {name: value[k].cpu().clone() for name, value in (moments | {"steps": self.steps}).items()}
+
+    def load(self, k: int, state: Mapping[str, Tensor]) -> None:
+        """Undo ``state``."""
+        self.first[k], self.steps[k] = state["first"].to(self.first), state["steps"]
+        if self.second is not None:
+            self.second[k] = state["second"].to(self.second)
+
     def _bias_correction(self, beta: float) -> Tensor:
         """1 - beta^steps of every column, (K, P); 1 where a group has never moved."""
         correction = torch.where(self.steps > 0, 1 - beta**self.steps, 1.0)
         return correction.to(self.bank.flat)[:, self.bank.group_of]
+
+
+def columns_of(bank: Bank, group: str) -> slice:
+    """The columns of a group; a bank that lists its parameters group by group has each group in one piece.
+
+    Raises:
+        ValueError: another group's parameters lie between.
+    """
+    columns = torch.nonzero(bank.group_of == bank.groups.index(group)).squeeze(1)
+    first, last = int(columns[0]), int(columns[-1])
+    if last - first + 1 != len(columns):
+        raise ValueError(f"the parameters of group {group!r} are not listed one after the other")
+    return slice(first, last + 1)
+
+
+def decay_columns(bank: Bank, weight_decay: float, names: Iterable[str]) -> Tensor:
+    """Weight decay of every column (P,): ``weight_decay`` for the parameters ``names``, else 0."""
+    decay = torch.zeros(bank.flat.shape[1], device=bank.flat.device)
+    for name in names:
+        start = bank.value(name).storage_offset()  # a view of ``flat`` whose first row begins at the parameter
+        decay[start : start + math.prod(bank.parameters[name].shape)] = weight_decay
+    return decay
+
+
+@torch.no_grad()
+def match_update(bank: Bank, before: Tensor, rates: Tensor, group: str, reference: str, eta_min: float) -> Tensor:
+    """Rescale a group's update so that per parameter it is as large as the reference group's (``lr_parity``).
+
+    An update is proportional to its learning rate, so scaling it is having taken another rate: lr times
+    rms(update of reference) / rms(update of group), but never a rate under ``eta_min``. Where one of the two did not
+    move there is nothing to match.
+
+    Args:
+        before: the parameters before the step (K, P); the bank holds them after it.
+        rates: learning rates of the step (K, G).
+
+    Returns:
+        The rates that were really taken, (K, G).
+    """
+    own, other = bank.groups.index(group), bank.groups.index(reference)
+    rms = []
+    for name in (group, reference):
+        columns = columns_of(bank, name)
+        update = bank.flat[:, columns] - before[:, columns]
+        rms.append(per_replica(torch.linalg.vector_norm, update).cpu() / math.sqrt(bank.count([name])))
+    moved = (rms[0] > 0) & (rms[1] > 0) & (rates[:, own] > 0) & (rates[:, other] > 0)
+    floor = torch.clamp(rates[:, own], max=eta_min)
+    rate = torch.where(moved, torch.maximum(rates[:, own] * rms[1] / rms[0], floor), rates[:, own])
+    factor = torch.where(moved, rate / rates[:, own], 1.0).to(bank.flat).unsqueeze(1)
+    columns = columns_of(bank, group)
+    scaled = before[:, columns] + factor * (bank.flat[:, columns] - before[:, columns])
+    bank.flat[:, columns] = torch.where(moved.to(bank.flat.device).unsqueeze(1), scaled, bank.flat[:, columns])
+    rates = rates.clone()
+    rates[:, own] = rate
+    return rates
 
 
 def learning_rates(

@@ -1,29 +1,75 @@
 """A pack: K replicas of adapters and heads over one frozen backbone."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from trainables.adapters import Adapter, Bank, Contribution, Parameter, find_sites, insert, per_replica
+from trainables.adapters import Adapter, Contribution, find_sites, insert
 from trainables.backbones import Backbone, parameter_count
+from trainables.bank import Bank, Parameter, per_replica
 from trainables.configs import NestedConfig
 from trainables.errors import InputError
 
 
-class Pack:
-    """K replicas: one frozen backbone, a bank of adapters and linear heads.
-
-    Args:
-        parts: adapter parts that exist, such as ("fast", "slow").
-        classes: columns C of the head.
+class Replicas:
+    """K replicas over one frozen backbone: a bank whose parameters are wired into it, and linear heads.
 
     Attributes:
         together: replicas that share a forward pass. On a GPU all K do: one product over the frozen weights instead of
             K. On a CPU each has its own, because there the last bits of a shared product depend on its size and on
             memory alignment, and a replica's numbers may not depend on its neighbours.
+        total_params: scalars of one replica's model, frozen and trained.
+    """
+
+    def __init__(self, backbone: Backbone, bank: Bank, precision: str, total_params: int) -> None:
+        self.backbone, self.bank, self.precision, self.total_params = backbone, bank, precision, total_params
+        self.device = bank.flat.device
+        self.together = bank.replicas if self.device.type != "cpu" else 1
+        backbone.model.to(self.device)
+
+    @property
+    def replicas(self) -> int:
+        return self.bank.replicas
+
+    def passes(self) -> Iterator[slice]:
+        """Replicas that share a forward pass, ``together`` of them, one slice after the other."""
+        for start in range(0, self.replicas, self.together):
+            self.bank.rows = slice(start, start + self.together)
+            yield self.bank.rows
+        self.bank.rows = slice(0, self.replicas)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images of the current pass (rows * B, 3, S, S) -> pooled features fp32 (rows, B, D)."""
+        rows = self.bank.rows
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            pooled = self.pooled(images)
+        return pooled.float().view(rows.stop - rows.start, -1, self.backbone.dim)
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """The backbone's forward pass, (rows * B, 3, S, S) -> (rows * B, D)."""
+        model = self.backbone.model
+        return model.forward_head(model.forward_features(images), pre_logits=True)
+
+    def logits(self, features: Tensor, columns: slice) -> Tensor:
+        """Features (rows, B, D) -> logits (rows, B, C') of the head's ``columns``."""
+        weight, bias = self.bank.current("head.weight"), self.bank.current("head.bias")
+        return torch.baddbmm(bias[..., columns], features, weight[..., columns])
+
+    def norm(self, group: str) -> Tensor:
+        """L2 norm over all parameters of a group, (K,)."""
+        columns = torch.nonzero(self.bank.group_of == self.bank.groups.index(group)).squeeze(1)
+        return per_replica(lambda row: row[columns].norm(), self.bank.flat)
+
+
+class Pack(Replicas):
+    """Replicas of adapters that have several parts, such as fast and slow.
+
+    Args:
+        parts: adapter parts that exist, such as ("fast", "slow").
+        classes: columns C of the head.
 
     Raises:
         InputError: rank above the width of a layer, or no layer matches.
@@ -33,29 +79,19 @@ class Pack:
         self, backbone: Backbone, config: NestedConfig, parts: Sequence[str], classes: int, replicas: int,
         device: torch.device,
     ) -> None:  # fmt: skip
-        self.backbone, self.device, self.precision = backbone, device, config.precision
         self.parts = tuple(parts)
-        self.together = replicas if device.type != "cpu" else 1
         placement = find_sites(backbone.model, config.placement, config.layers)
-        width = min(min(dims) for dims in placement.sites.values())
-        if config.rank > width:
-            raise InputError(f"rank={config.rank}: the narrowest adapted layer has width {width}; allowed: 1..{width}")
+        check_rank(config.rank, placement.sites)
         bottleneck = config.placement == "parallel"
         parameters = head_parameters(backbone.dim, classes)
         for part in parts:  # head first, then part by part: configurations share the draws of what they share
             for path, (d_in, d_out) in placement.sites.items():
                 parameters |= Adapter.shapes(path, part, d_in, d_out, config.rank, bias=bottleneck)
-        self.total_params = parameter_count(backbone.model)
-        self.bank = Bank(parameters, replicas, device)
-        self.total_params += self.bank.count()
+        bank = Bank(parameters, replicas, device)
         scale = 1.0 if bottleneck else config.lora_alpha / config.rank
-        self.adapters = {path: Adapter(self.bank, path, parts, bottleneck, scale) for path in placement.sites}
+        self.adapters = {path: Adapter(bank, path, parts, bottleneck, scale) for path in placement.sites}
         insert(backbone.model, placement, self.adapters)
-        backbone.model.to(device)
-
-    @property
-    def replicas(self) -> int:
-        return self.bank.replicas
+        super().__init__(backbone, bank, config.precision, parameter_count(backbone.model) + bank.count())
 
     @contextmanager
     def active(self, parts: Sequence[str]) -> Iterator[None]:
@@ -79,25 +115,6 @@ class Pack:
             for adapter in self.adapters.values():
                 adapter.contribution = None
 
-    def passes(self) -> Iterator[slice]:
-        """Replicas that share a forward pass, ``together`` of them, one slice after the other."""
-        for start in range(0, self.replicas, self.together):
-            self.bank.rows = slice(start, start + self.together)
-            yield self.bank.rows
-        self.bank.rows = slice(0, self.replicas)
-
-    def features(self, images: Tensor) -> Tensor:
-        """Normalised images of the current pass (rows * B, 3, S, S) -> pooled features fp32 (rows, B, D)."""
-        model, rows = self.backbone.model, self.bank.rows
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            pooled = model.forward_head(model.forward_features(images), pre_logits=True)
-        return pooled.float().view(rows.stop - rows.start, -1, self.backbone.dim)
-
-    def logits(self, features: Tensor, columns: slice) -> Tensor:
-        """Features (rows, B, D) -> logits (rows, B, C') of the head's ``columns``."""
-        weight, bias = self.bank.current("head.weight"), self.bank.current("head.bias")
-        return torch.baddbmm(bias[..., columns], features, weight[..., columns])
-
     def silent(self, part: str) -> bool:
         """Whether a part's output is exactly zero in every replica (absent, or up projection and bias all zero)."""
         if part not in self.parts:
@@ -105,15 +122,18 @@ class Pack:
         outputs = [name for name in self.bank.parameters if name.endswith((f".{part}.up", f".{part}.up_bias"))]
         return not any(bool(self.bank.views[name].any()) for name in outputs)
 
-    def norm(self, part: str) -> Tensor:
-        """L2 norm over all parameters of a part, (K,)."""
-        columns = torch.nonzero(self.bank.group_of == self.bank.groups.index(part)).squeeze(1)
-        return per_replica(lambda row: row[columns].norm(), self.bank.flat)
+
+def check_rank(rank: int, sites: Mapping[str, tuple[int, int]]) -> None:
+    """Raises InputError when ``rank`` is above the width of one of the adapted layers (path -> (d_in, d_out))."""
+    width = min(min(dims) for dims in sites.values())
+    if rank > width:
+        raise InputError(f"rank={rank}: the narrowest adapted layer has width {width}; allowed: 1..{width}")
 
 
-def head_parameters(dim: int, classes: int) -> dict[str, Parameter]:
-    """Linear head (dim, classes), uniform in +-sqrt(3 / dim) (Kaiming, linear gain) with zero bias."""
+def head_parameters(dim: int, classes: int, std: float | None = None) -> dict[str, Parameter]:
+    """Linear head (dim, classes) with zero bias; weights uniform with ``std``, by default 1 / sqrt(dim) (Kaiming)."""
+    bound = math.sqrt(3.0 / dim) if std is None else math.sqrt(3.0) * std
     return {
-        "head.weight": Parameter((dim, classes), "head", math.sqrt(3.0 / dim)),
+        "head.weight": Parameter((dim, classes), "head", bound),
         "head.bias": Parameter((1, classes), "head"),
     }

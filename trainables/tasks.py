@@ -47,7 +47,8 @@ class ClassIncremental:
         self.validation: list[list[torch.Tensor]] = []
         self.test: list[list[torch.Tensor]] = []
         for seed, position in zip(seeds, self.position, strict=True):
-            kept, held_out = _carve(train_labels, config.data.val_fraction, seed)
+            draw = generator(seed, "split")
+            kept, held_out = carve(train_labels, config.data.val_fraction, draw, "data.val_fraction")
             self.train.append(self._by_task(position, train_labels, kept))
             self.validation.append(self._by_task(position, train_labels, held_out))
             self.test.append(self._by_task(position, test_labels, torch.arange(len(test_labels))))
@@ -93,18 +94,21 @@ def padded_batches(indices: Sequence[torch.Tensor], batch_size: int) -> Iterator
         yield chunk, valid
 
 
-def _carve(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Indices kept for training and held out as validation, the same fraction of every class."""
+def carve(labels: torch.Tensor, fraction: float, draw: torch.Generator, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions in ``labels`` kept for training and held out, the same fraction of every class, both sorted.
+
+    Raises:
+        InputError: a class keeps no image; the message calls the fraction ``name``.
+    """
     if fraction == 0.0:
         return torch.arange(len(labels)), torch.empty(0, dtype=torch.long)
     kept, held_out = [], []
-    draw = generator(seed, "split")
     for label in range(int(labels.max()) + 1):
         rows = torch.nonzero(labels == label).squeeze(1)
         rows = rows[torch.randperm(len(rows), generator=draw)]
         cut = max(1, round(len(rows) * fraction))
         if cut >= len(rows):
-            raise InputError(f"data.val_fraction={fraction}: leaves no training image of a class that has {len(rows)}")
+            raise InputError(f"{name}={fraction}: leaves no training image of a class that has {len(rows)}")
         held_out.append(rows[:cut])
         kept.append(rows[cut:])
     return torch.cat(kept).sort().values, torch.cat(held_out).sort().values

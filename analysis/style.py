@@ -1,0 +1,57 @@
+"""How every picture looks. Figures are objects: no pyplot, so no state is shared between reports."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from analysis.records import Run
+
+WIDTH, HEIGHT, DPI = 10.0, 45 / 7, 140  # inches and dots per inch: 1400 x 900 pixels
+# Okabe and Ito 2008, without yellow, which is too light for a line on white paper.
+PALETTE = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
+MARKERS = "osD^vPX"
+MOST_DRAWN = 14  # configurations: beyond two rounds of the palette no line can be told from another
+
+
+def new_figure(run: Run, height: float = HEIGHT) -> Figure:
+    """An empty page, ``height`` inches tall, with the study's question as its title."""
+    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    title = textwrap.fill(run.study.get("question") or str(run.study.get("study", "")), 88)
+    # A dollar sign in a label is text, not mathematics.
+    figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold", parse_math=False)
+    return figure
+
+
+def color_and_marker(number: int) -> tuple[str, str]:
+    """Those of the configuration at place ``number``, counted from 0; no pair comes twice below ``MOST_DRAWN``."""
+    return PALETTE[number % len(PALETTE)], MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]
+
+
+def plain_axes(axes: Axes) -> None:
+    """A light grid behind the data, and no frame above and on the right."""
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def subtitle(axes: Axes, text: str, width: int = 110) -> None:
+    """A line of explanation above the axes, broken after ``width`` characters."""
+    axes.set_title(textwrap.fill(text, width), loc="left", fontsize=10, color="#444444", parse_math=False)
+
+
+def add_legend(figure: Figure, handles: Sequence[Artist], **layout: Any) -> None:
+    """A legend of the whole page, outside the axes."""
+    legend = figure.legend(handles=handles, frameon=False, **{"handlelength": 3, **layout})
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+
+
+def say_nothing(axes: Axes, text: str) -> None:
+    """Why the axes are empty, in their middle."""
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=12)

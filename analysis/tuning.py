@@ -1,0 +1,72 @@
+"""Final metrics of one replica of a study that compares ways of fine-tuning, from the rows that its trainable reported.
+
+Epochs are counted from 0; accuracies and calibration errors are fractions in [0, 1]. Row vocabulary used here (phase:
+names): ``eval``, per epoch: ``top1``, ``ece`` (expected calibration error), ``nll``; ``calibration``, after the last
+epoch: ``temperature``, ``ece_after``; ``timing``, per epoch: ``step_time_s``, ``peak_memory_mib``.
+
+Sources: the columns are those of the notes' table (seeds/002); expected calibration error and temperature scaling,
+Guo et al. 2017, "On Calibration of Modern Neural Networks".
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def final_metrics(rows: Iterable[Mapping[str, Any]], epochs: int) -> dict[str, float]:
+    """Final metrics of one replica, the values of the ``metric.<key>`` columns of its trial row.
+
+    A replica of which not every epoch was evaluated has none: its best would be over fewer epochs than that of the
+    others. A key that was not measured is absent, never NaN.
+
+    Args:
+        rows: all metric rows of the replica; of rows for the same entry the last counts.
+        epochs: E, the number of epochs of the replica's own configuration.
+
+    Returns:
+        best_top1 (over epochs, on the test set, hence optimistic), best_epoch (the first with that accuracy, from 0),
+        final_top1, ece_near_best (in the best epoch), final_ece, ece_after_temperature, temperature, final_nll,
+        step_time_s (median over epochs, so that a slow first one does not count) and peak_memory_mib (largest).
+    """
+    rows = list(rows)
+    top1 = per_epoch(rows, "eval", "top1", epochs)
+    if epochs < 1 or not np.isfinite(top1).all():
+        return {}
+    best, ece = int(top1.argmax()), per_epoch(rows, "eval", "ece", epochs)
+    metrics = {
+        "best_top1": top1[best],
+        "best_epoch": best,
+        "final_top1": top1[-1],
+        "ece_near_best": ece[best],
+        "final_ece": ece[-1],
+        "final_nll": per_epoch(rows, "eval", "nll", epochs)[-1],
+        "temperature": _last(rows, "calibration", "temperature"),
+        "ece_after_temperature": _last(rows, "calibration", "ece_after"),
+    }
+    for name, summary in (("step_time_s", np.median), ("peak_memory_mib", np.max)):
+        measured = per_epoch(rows, "timing", name, epochs)
+        measured = measured[np.isfinite(measured)]
+        if measured.size:
+            metrics[name] = summary(measured)
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+def per_epoch(rows: Iterable[Mapping[str, Any]], phase: str, name: str, epochs: int) -> NDArray[np.float64]:
+    """The value of each epoch, shape (E,); NaN where nothing finite was measured."""
+    values = np.full(epochs, np.nan)
+    for row in rows:
+        epoch = row.get("epoch")
+        if row["phase"] != phase or row["name"] != name or epoch is None or not 0 <= epoch < epochs:
+            continue
+        if row["value"] is not None and math.isfinite(row["value"]):
+            values[epoch] = row["value"]
+    return values
+
+
+def _last(rows: Iterable[Mapping[str, Any]], phase: str, name: str) -> float:
+    """The last value of that name, NaN where there is none."""
+    found = [row["value"] for row in rows if row["phase"] == phase and row["name"] == name]
+    return float(found[-1]) if found and found[-1] is not None else math.nan

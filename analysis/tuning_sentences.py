@@ -1,0 +1,159 @@
+"""What a study of fine-tuning methods says, in sentences: order, floor, stability, and whether the schedule held."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis.captions import count
+from analysis.differences import FEWEST_SEEDS, PairedDifference
+from analysis.ranking import Ranking
+from analysis.records import Run
+from analysis.sentences import MOST_NAMED, any_final, comparison_sentences, joined, others, outcomes
+from analysis.series import REPLICA, configurations, final_values, replicas
+from analysis.tuning_series import by_step, groups, method, parameters
+from analysis.tuning_tables import METRIC_NAMES
+
+FINAL = "final_top1"
+
+
+def tuning_answer(
+    run: Run, found: Sequence[PairedDifference], orders: Sequence[Ranking], floors: Sequence[PairedDifference]
+) -> list[str]:
+    """The order of the methods, the effect of the floor, what differs from the first configuration, what became of all.
+
+    Args:
+        run: the run.
+        found: the paired differences in final top-1.
+        orders: the claimed orders, by each metric.
+        floors: the effects of the floor on final top-1.
+    """
+    compared = comparison_sentences(run, found, FINAL)
+    if not any_final(run, FINAL):
+        return compared
+    alike = dict.fromkeys((one.labels, one.context) for one in orders)
+    ranked = [ranking_sentence([one for one in orders if (one.labels, one.context) == key]) for key in alike]
+    total, finished = len(run.trials), int((run.trials["status"] == "finished").sum())
+    trust = f"{finished} of {count(total, 'replica')} finished{others(list(run.trials['status']))}"
+    without = [label for label in configurations(run) if final_values(run, label, FINAL).empty]
+    if without:
+        trust += f", no final top-1 of {joined(without[:MOST_NAMED], len(without))}"
+    return [*ranked, *floor_sentences(run, floors), *compared, f"{trust}."]
+
+
+def ranking_sentence(orders: Sequence[Ranking]) -> str:
+    """Whether one order of configurations holds, by each of the metrics that judged it.
+
+    Args:
+        orders: the same labels in the same context, one entry per metric, at least one.
+    """
+    first = orders[0]
+    where = f" ({first.context})" if first.context else ""
+    clauses = []
+    for one in orders:
+        means = " / ".join(f"{100 * mean:.2f}" for mean in one.means)
+        clause = f"by {METRIC_NAMES.get(one.metric, one.metric)} it {one.verdict} with {count(one.n, 'common seed')}"
+        if one.verdict == "cannot be told":
+            clause += f" (the means are {'' if one.holds_in_means else 'not '}in that order: {means} %"
+        else:
+            clause += f" ({means} %"
+        if one.probability is not None:
+            clause += f"; the order holds in {100 * one.probability:.0f} % of the bootstrap samples"
+        clauses.append(clause + ")")
+    text = f"The order {' > '.join(first.labels)}{where}: {'; '.join(clauses)}."
+    if first.unlike:
+        text += f" These do not share their schedule ({', '.join(first.unlike)}), so the order is not of methods alone."
+    return text
+
+
+def floor_sentences(run: Run, floors: Sequence[PairedDifference]) -> list[str]:
+    """What a floor under the learning rate changes in final top-1, largest effect first; none without pairs."""
+    if not floors:
+        return []
+    clauses = []
+    for one in sorted(floors, key=lambda one: -abs(one.mean))[:MOST_NAMED]:
+        details = []
+        if one.low is not None and one.high is not None:
+            # Two decimals: these effects are small.
+            details.append(f"95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}")
+        details.append(count(one.n, "common seed"))
+        if one.n < FEWEST_SEEDS:
+            details.append("cannot be told from none with so few")
+        elif not one.told_apart:
+            details.append("cannot be told from none")
+        elif not one.survives_correction:
+            details.append(f"not significant once corrected for {count(len(floors), 'pair')}")
+        name = method(run, one.configuration)
+        name = one.configuration if sum(method(run, other.configuration) == name for other in floors) > 1 else name
+        clauses.append(f"of {name} by {100 * one.mean:+.2f} points ({', '.join(details)})")
+    values = {parameters(run, one.configuration).get("eta_min", 0.0) for one in floors}
+    floor = f"of {values.pop():g} " if len(values) == 1 else ""
+    return [f"A floor {floor}under the learning rate changes final top-1 {joined(clauses, len(floors))}."]
+
+
+def tuning_stability_sentence(run: Run, configuration: str) -> str:
+    """One sentence on what became of a configuration's seeds and how far apart they ended."""
+    rows, final = replicas(run, configuration), final_values(run, configuration, FINAL)
+    if rows.empty:
+        return f"{configuration}: no seed was started."
+    finished = int((rows["status"] == "finished").sum())
+    if final.empty:
+        why = ", but not every epoch was evaluated" if finished else ""
+        return f"{configuration}: {outcomes(list(rows['status']))}{why}, so there is no final top-1."
+    text = f"{configuration}: {finished} of {count(len(rows), 'seed')} finished{others(list(rows['status']))}"
+    percent = 100 * final
+    if len(percent) == 1:
+        return f"{text}; final top-1 is {percent.iloc[0]:.1f} %, and one seed says nothing about the spread."
+    low, high = percent.min(), percent.max()
+    return f"{text}; final top-1 ranges over {high - low:.1f} points ({low:.1f}-{high:.1f} %)."
+
+
+def schedule_sentences(run: Run) -> list[str]:
+    """Whether the records show what the schedule promised: LoRA frozen at first, and no rate under its floor."""
+    return [sentence for sentence in (_warm_up(run), _floor_kept(run)) if sentence]
+
+
+def freeze_steps(run: Run, configuration: str) -> int:
+    """Steps at the start in which LoRA gets no update; 0 where it was not recorded."""
+    return int(parameters(run, configuration).get("freeze_lora_steps") or 0)
+
+
+def _warm_up(run: Run) -> str:
+    norms = by_step(run, "weight_norm/lora")
+    kept, moved = 0, []
+    for (label, _, seed), own in norms.groupby(["configuration", *REPLICA], sort=False):
+        # The value of step n-1 is the last that holds in whichever order a step and its row come.
+        during = own.loc[own["step"] < freeze_steps(run, str(label)), "value"]
+        if len(during) > 1:
+            # Bit-equal weights have bit-equal norms, so this is no place for a tolerance.
+            if during.nunique() == 1:
+                kept += 1
+            else:
+                moved.append(f"{label} seed {seed}")
+    if not kept and not moved:
+        return ""
+    if moved:
+        named = joined(moved[:MOST_NAMED], len(moved))
+        return f"Warm-up: the LoRA weights moved although they were to be frozen, in {named}."
+    return f"Warm-up: the norm of the LoRA weights did not change while they were frozen, in {count(kept, 'replica')}."
+
+
+def _floor_kept(run: Run) -> str:
+    curves = [by_step(run, f"lr/{group}").assign(group=group) for group in groups(run, "train", "lr")]
+    if not curves:
+        return ""
+    rates = pd.concat(curves, ignore_index=True)
+    floor = rates["configuration"].map(
+        {label: float(parameters(run, label).get("eta_min") or 0) for label in configurations(run)}
+    )
+    frozen = rates["configuration"].map({label: freeze_steps(run, label) for label in configurations(run)})
+    # A frozen group may be recorded with rate 0; that is the warm-up, not the floor.
+    asked = (floor > 0) & ~((rates["group"] == "lora") & (rates["step"] < frozen))
+    under = rates[asked & (rates["value"] < floor * (1 - 1e-6))]
+    if not under.empty:
+        labels = list(dict.fromkeys(under["configuration"]))
+        lowest = under["value"].min()
+        return f"The learning rate fell below eta_min ({lowest:.2g}) in {joined(labels[:MOST_NAMED], len(labels))}."
+    checked = len(rates[asked].drop_duplicates(REPLICA))
+    return (
+        f"The learning rate never fell below eta_min, in {count(checked, 'replica')} with a floor." if checked else ""
+    )

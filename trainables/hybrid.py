@@ -1,0 +1,228 @@
+"""Fine-tuning on all classes at once by LoRA, norm tuning, both, neither or everything.
+
+Source: METHODS.md "Hybrid LoRA + norm tuning"; notes seeds/002 and seeds/003.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainables.augmentation import draw_crops
+from trainables.backbones import load_backbone
+from trainables.bank import per_replica
+from trainables.calibration import calibrate, scores
+from trainables.checkpoint import Checkpoints
+from trainables.configs import HybridConfig
+from trainables.data import load_images
+from trainables.diagnostics import GroupDiagnostics, StepClock, peak_memory_mib
+from trainables.evaluation import all_logits
+from trainables.inputs import ImageInput, image_inputs
+from trainables.optim import BankOptimizer, decay_columns, learning_rates, match_update
+from trainables.packrun import PackRun, Report, carry_out
+from trainables.seeding import generator
+from trainables.splits import Split, check, steps_per_epoch
+from trainables.tuned import TunedReplicas, base_rates
+
+PROBE_IMAGES = 64
+"""Training images, evenly spaced, whose logits show how the groups' updates interfere."""
+
+
+def train(config: HybridConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
+    """Train K replicas of one configuration, from their last common checkpoint if there is one.
+
+    Args:
+        seeds: K replica seeds, trained together; a replica's numbers do not depend on its neighbours.
+        report: called after every epoch, and once for the rows of a resumed run's checkpoint.
+        checkpoints: where the state of every replica, optimizer included, goes after every epoch.
+
+    Raises:
+        InputError: data, backbone or configuration do not fit each other.
+    """
+    carry_out(HybridRun(config, seeds), config.epochs, report, checkpoints)
+
+
+def count_parameters(config: HybridConfig, classes: int) -> tuple[int, int]:
+    """(trainable, total) parameters of one replica, without loading weights."""
+    backbone = load_backbone(config.backbone, pretrained=False)
+    pack = TunedReplicas(backbone, config, classes, 1, torch.device("meta"))
+    groups = pack.bank.groups
+    trained = [group for group, rate in zip(groups, base_rates(config, groups), strict=True) if rate]
+    return pack.bank.count(trained), pack.total_params
+
+
+class HybridRun(PackRun):
+    """State of one pack between epochs."""
+
+    def __init__(self, config: HybridConfig, seeds: Sequence[int]) -> None:
+        super().__init__(seeds)
+        self.config = config
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        backbone = load_backbone(config.backbone)
+        data = load_images(config.dataset, config.data, backbone.size)
+        check(config, data)
+        self.splits = [Split.of(config, data.train_labels, seed) for seed in seeds]
+        self.pack = TunedReplicas(backbone, config, data.classes, len(seeds), self.device)
+        for k, seed in enumerate(seeds):
+            self.pack.initialise(k, generator(seed, "init"))
+        self.train_input, self.test_input = image_inputs(data, backbone, config.data, self.device)
+        self.train_labels, self.test_labels = data.train_labels, data.test_labels
+        bank = self.pack.bank
+        self.base_rates = torch.tensor(base_rates(config, bank.groups)).expand(len(seeds), -1)  # (K, G)
+        self.optimizer = BankOptimizer(bank, "adamw", decay_columns(bank, config.weight_decay, self.pack.decayed()))
+        self.diagnostics = GroupDiagnostics(bank)
+        self.clock = StepClock(self.device)
+        self.data_s = time.monotonic() - self.began
+
+    def advance(self, epoch: int) -> None:
+        self.train_epoch(epoch)
+        self.close_epoch(epoch)
+
+    def train_epoch(self, epoch: int) -> None:
+        start = time.monotonic()
+        config, bank = self.config, self.pack.bank
+        length = config.cosine_epochs or config.epochs
+        rates = learning_rates(self.base_rates, epoch, length, self.steps, config.eta_min)
+        self.diagnostics.begin_epoch()
+        for indices, crops in self.batches(epoch):
+            before = bank.flat.clone()
+            began = self.clock.now()
+            loss = self.backward(indices, crops)
+            self.mark_diverged(loss.isfinite() & bank.grad.isfinite().all(1), epoch=epoch)
+            taken = self.update(rates, before)
+            self.clock.add(began)
+            self.diagnostics.add(before, self.finite)
+            self._log_step(epoch, loss, taken)
+            self.steps += self.finite
+            if not bool(self.finite.any()):
+                break
+        self.log_timing("train_s", time.monotonic() - start, epoch=epoch)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Shuffled training images of an epoch: indices int64 (K, B) and crops (K, B, 2, 3), both on the CPU."""
+        config = self.config
+        size = tuple(self.train_input.images.shape[-2:])
+        orders, crops = [], []
+        for seed, split in zip(self.seeds, self.splits, strict=True):
+            images = min(len(split.train), steps_per_epoch(config, len(split.train)) * config.batch_size)
+            order = torch.randperm(len(split.train), generator=generator(seed, "order", epoch))
+            orders.append(split.train[order[:images]])
+            draw = generator(seed, "augmentation", epoch)
+            crops.append(draw_crops(images, draw, size, config.data.crop_scale, config.data.flip))  # type: ignore[arg-type]
+        yield from zip(
+            torch.stack(orders).split(config.batch_size, dim=1),
+            torch.stack(crops).split(config.batch_size, dim=1),
+            strict=True,
+        )
+
+    def backward(self, indices: Tensor, crops: Tensor) -> Tensor:
+        """Fill the bank's gradient; mean cross-entropy of every replica, (K,)."""
+        pack = self.pack
+        pack.bank.grad.zero_()
+        losses = []
+        for rows in pack.passes():
+            own = indices[rows].flatten()
+            logits = self.logits(self.train_input.cropped(own, crops[rows].flatten(0, 1).clone()))
+            target = self.train_labels[own].to(self.device)
+            loss = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(-1, indices.shape[1])
+            means = per_replica(torch.mean, loss)
+            means.sum().backward()  # pass by pass: one graph at a time is alive
+            losses.append(means.detach())
+        return torch.cat(losses)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Normalised images of the current pass (rows * B, 3, S, S) -> (rows, B, C)."""
+        return self.pack.logits(self.pack.features(images), slice(None))
+
+    def update(self, rates: Tensor, before: Tensor) -> Tensor:
+        """One optimizer step from the bank's gradient, LoRA left out while it is frozen.
+
+        Args:
+            rates: scheduled learning rates (K, G).
+            before: the parameters as they are now, a copy (K, P).
+
+        Returns:
+            The rates taken, (K, G); others than the scheduled ones for LoRA with ``lr_parity``.
+        """
+        config, bank = self.config, self.pack.bank
+        thawed = self.finite & (self.steps >= config.freeze_lora_steps)
+        mask = torch.stack([thawed if group == "lora" else self.finite for group in bank.groups], dim=1)
+        self.optimizer.step(rates, mask)
+        if config.lr_parity and {"lora", "norm"} <= set(bank.groups):
+            return match_update(bank, before, rates, "lora", "norm", config.eta_min)
+        return rates
+
+    def _log_step(self, epoch: int, loss: Tensor, rates: Tensor) -> None:
+        logged = self.finite & (self.steps % self.config.log_every == 0)
+        if not bool(logged.any()):
+            return
+        groups = self.pack.bank.groups
+        values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(groups)}
+        if "lora" in groups:
+            values["weight_norm/lora"] = self.pack.norm("lora")
+        for k in torch.nonzero(logged).flatten().tolist():
+            for name, value in values.items():
+                self.log(k, "train", name, float(value[k]), epoch=epoch, step=int(self.steps[k]))
+
+    def close_epoch(self, epoch: int) -> None:
+        """Everything that is measured after an epoch."""
+        start = time.monotonic()
+        test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
+        self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
+        for k in self.alive():
+            self._log_values(k, "eval", scores(test[k], self.test_labels), epoch)
+        self._log_diagnostics(epoch)
+        if self.config.data.val_fraction:
+            parts = [split.validation for split in self.splits]
+            validation = self._logits(self.train_input, parts)
+            for k in self.alive():
+                self._log_values(k, "val", scores(validation[k], self.train_labels[parts[k]]), epoch)
+        if epoch == self.config.epochs - 1 and self.config.temperature_fraction:
+            parts = [split.temperature for split in self.splits]
+            held_out = self._logits(self.train_input, parts)
+            for k in self.alive():
+                values = calibrate((held_out[k], self.train_labels[parts[k]]), (test[k], self.test_labels))
+                self._log_values(k, "calibration", values, epoch)
+        self._log_timings(epoch, time.monotonic() - start)
+
+    def _logits(self, source: ImageInput, indices: list[Tensor]) -> list[Tensor]:
+        return all_logits(self.pack, source, indices, slice(None), self.config.eval_batch_size)
+
+    def _log_values(self, k: int, phase: str, values: Mapping[str, float], epoch: int) -> None:
+        for name, value in values.items():
+            self.log(k, phase, name, value, epoch=epoch, step=int(self.steps[k]))
+
+    def _log_diagnostics(self, epoch: int) -> None:
+        values = self.diagnostics.end_epoch()
+        if {"lora", "norm"} <= set(self.pack.bank.groups):
+            probe = torch.linspace(0, len(self.train_labels) - 1, PROBE_IMAGES).long()
+            values["interference"] = self.diagnostics.interference(
+                lambda: self._logits(self.train_input, [probe] * len(self.seeds))
+            )
+        for k in self.alive():
+            finite = {name: float(value[k]) for name, value in values.items() if bool(value[k].isfinite())}
+            self._log_values(k, "diagnostics", finite, epoch)
+
+    def _log_timings(self, epoch: int, eval_s: float) -> None:
+        if self.data_s:  # loading belongs to the first epoch that this process trains
+            self.log_timing("data_s", self.data_s, epoch=epoch)
+            self.data_s = 0.0
+        self.log_timing("eval_s", eval_s, epoch=epoch)
+        step_s, peak = self.clock.median(), peak_memory_mib(self.device)
+        if step_s is not None:
+            self.log_timing("step_time_s", step_s, epoch=epoch)
+        for k in range(len(self.seeds)):
+            self.log(k, "timing", "peak_memory_mib", peak, epoch=epoch)
+
+    def state(self, k: int) -> dict[str, Tensor]:
+        optimizer = {f"optimizer.{name}": value for name, value in self.optimizer.state(k).items()}
+        return self.pack.bank.state(k) | optimizer | {"diagnostics.previous": self.diagnostics.state(k)}
+
+    def load(self, k: int, state: Mapping[str, Tensor]) -> None:
+        self.pack.bank.load(k, state)
+        prefix = "optimizer."
+        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        self.optimizer.load(k, own)
+        self.diagnostics.load(k, state["diagnostics.previous"])
