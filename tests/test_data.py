@@ -10,7 +10,8 @@ from PIL import Image
 
 from trainables.augmentation import crop, draw_crops, normalise, resize
 from trainables.configs import DataConfig, NestedConfig
-from trainables.data import load_images, parse_classes
+from trainables.data import load_images
+from trainables.decoding import parse_classes
 from trainables.errors import InputError
 from trainables.tasks import ClassIncremental, padded_batches
 
@@ -69,7 +70,7 @@ def test_a_single_split_gives_a_fifth_of_every_class_to_the_test_set(tmp_path: P
 def test_the_second_load_maps_the_cache_and_decodes_nothing(tmp_path: Path, monkeypatch, own_cache: Path) -> None:
     folder = parquet_folder(tmp_path, {"train": 5, "test": 3})
     first = load_images(str(folder), DataConfig(), 16)
-    monkeypatch.setattr("trainables.data._decode", lambda *a: pytest.fail("decoded again"))
+    monkeypatch.setattr("trainables.data.decode", lambda *a: pytest.fail("decoded again"))
     second = load_images(str(folder), DataConfig(), 16)
     assert first.content_hash == second.content_hash and torch.equal(first.train_images, second.train_images)
 

@@ -1,0 +1,168 @@
+"""Decoding of a data set into uint8 tensors: selection of classes and images, splits, unequal sizes."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from trainables.configs import DataConfig
+from trainables.errors import InputError
+
+HELD_OUT_FRACTION = 0.2
+"""Share of every class that becomes the test set when a data set has a single split (the 80/20 habit of ImageNet-R)."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where images come from.
+
+    Attributes:
+        identity: hash that changes with the content.
+        splits: ``datasets.DatasetDict``, or None for the embedded data set.
+        image, label: names of the columns.
+    """
+
+    identity: str
+    splits: Any
+    image: str = "image"
+    label: str = "label"
+
+
+@contextmanager
+def quiet_datasets() -> Iterator[None]:
+    """Without the progress bars of ``datasets``."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.enable_progress_bars()
+
+
+def parse_classes(text: str | None, classes: int) -> list[int]:
+    """Label ids selected by a Python slice such as ``1::2``; ``None`` selects all.
+
+    Raises:
+        InputError: not a slice, or nothing selected.
+    """
+    if text is None:
+        return list(range(classes))
+    try:
+        parts = [int(part) if part.strip() else None for part in text.split(":")]
+        if not 2 <= len(parts) <= 3:
+            raise ValueError("a slice has one or two colons")
+        selected = list(range(classes))[slice(*parts)]
+    except ValueError as error:
+        raise InputError(
+            f"data.classes={text}: a Python slice over {classes} label ids is allowed, e.g. 1::2"
+        ) from error
+    if not selected:
+        raise InputError(f"data.classes={text}: selects none of {classes} classes")
+    return selected
+
+
+def decode(source: Source, dataset: str, data: DataConfig, size: int, path: Path) -> None:
+    """Write the selected images of a source as a safetensors file, atomically.
+
+    Raises:
+        InputError: selection empty, or splits that cannot be told apart.
+    """
+    tensors, names = _render_glyphs(data) if source.splits is None else _decode_splits(source, dataset, data, size)
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].numpy().tobytes())
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    metadata = {"class_names": json.dumps(names), "content_hash": digest.hexdigest(), "dataset": Path(dataset).name}
+    save_file(tensors, temporary, metadata=metadata)
+    os.replace(temporary, path)
+
+
+def _render_glyphs(data: DataConfig) -> tuple[dict[str, torch.Tensor], list[str]]:
+    from trainables.glyphs import GLYPHS100, render
+
+    chosen = [GLYPHS100[index] for index in parse_classes(data.classes, len(GLYPHS100))]
+    tensors = {}
+    for split, per_class in (("train", data.train_per_class or 30), ("test", data.test_per_class or 20)):
+        images, labels = render(chosen, per_class, split)
+        tensors[f"{split}_images"] = torch.from_numpy(images)
+        tensors[f"{split}_labels"] = torch.from_numpy(labels)
+    return tensors, chosen
+
+
+def _decode_splits(
+    source: Source, dataset: str, data: DataConfig, size: int
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    import datasets
+
+    train, test = _train_and_test(source, dataset)
+    label = train.features[source.label]
+    names = label.names if isinstance(label, datasets.ClassLabel) else sorted({str(v) for v in train[source.label]})
+    selected = parse_classes(data.classes, len(names))
+    new_label = {
+        (old if isinstance(label, datasets.ClassLabel) else names[old]): new for new, old in enumerate(selected)
+    }
+    tensors = {}
+    for split, rows, per_class in (("train", train, data.train_per_class), ("test", test, data.test_per_class)):
+        labels = np.array([new_label.get(value, -1) for value in rows[source.label]])
+        keep = _first_of_each_class(labels, len(selected), per_class)
+        missing = set(range(len(selected))) - set(labels[keep].tolist())
+        if missing:
+            raise InputError(f"dataset {dataset!r}: no {split} image of class {names[selected[min(missing)]]!r}")
+        with quiet_datasets():
+            pictures = [_to_array(row[source.image]) for row in rows.select(keep)]
+        if len({picture.shape for picture in pictures}) > 1:
+            pictures = [_square(picture, size) for picture in pictures]
+        tensors[f"{split}_images"] = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+        tensors[f"{split}_labels"] = torch.from_numpy(labels[keep]).long()
+    return tensors, [names[index] for index in selected]
+
+
+def _train_and_test(source: Source, dataset: str) -> tuple[Any, Any]:
+    splits = source.splits
+    held_out = next((name for name in ("test", "validation", "valid", "val") if name in splits), None)
+    if "train" in splits and held_out:
+        return splits["train"], splits[held_out]
+    if len(splits) != 1:
+        raise InputError(
+            f"dataset {dataset!r}: needs the splits train and test (or validation), has {', '.join(splits)}"
+        )
+    only = next(iter(splits.values()))
+    by_class: dict[Any, list[int]] = {}
+    for index, value in enumerate(only[source.label]):
+        by_class.setdefault(value, []).append(index)
+    shuffle = np.random.default_rng(0)
+    train: list[int] = []
+    test: list[int] = []
+    for value in sorted(by_class):
+        rows = shuffle.permutation(by_class[value])
+        cut = max(1, round(len(rows) * HELD_OUT_FRACTION))
+        test.extend(int(row) for row in rows[:cut])
+        train.extend(int(row) for row in rows[cut:])
+    return only.select(sorted(train)), only.select(sorted(test))
+
+
+def _first_of_each_class(labels: np.ndarray, classes: int, per_class: int | None) -> np.ndarray:
+    limit = per_class or len(labels)
+    return np.sort(np.concatenate([np.flatnonzero(labels == index)[:limit] for index in range(classes)]))
+
+
+def _to_array(picture: Any) -> np.ndarray:
+    return np.asarray(picture.convert("RGB"))
+
+
+def _square(picture: np.ndarray, size: int) -> np.ndarray:
+    """Shorter side to ``size``, then the central square; (H, W, 3) -> (size, size, 3)."""
+    from torchvision.transforms.v2 import functional
+
+    tensor = functional.resize(torch.from_numpy(picture.copy()).permute(2, 0, 1), [size], antialias=True)
+    return functional.center_crop(tensor, [size, size]).permute(1, 2, 0).numpy()
