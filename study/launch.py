@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import time
 import warnings
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ray import tune  # noqa: E402
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Nothing large travels through Ray: data are mapped from the node's cache, results are rows."""
+CONNECT_TIMEOUT_S = 5.0
 EXPORT_EVERY_S = 30.0
 WORKER_FAILURES = 2
 """Times that a pack is started again, from its checkpoints, after its process or node died."""
@@ -52,13 +54,31 @@ def start_ray(address: str, device: str, machine: Machine | None) -> None:
                 object_store_memory=OBJECT_STORE_BYTES, **quiet,
             )  # fmt: skip
             return
+        found = _reachable(address)
         try:
-            ray.init(address=address, **quiet)
+            ray.init(address=found, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             first = (str(error).strip().splitlines() or [""])[0]
-            raise InputError(
-                f"--address {address}: no Ray cluster can be joined ({first}); allowed: local, auto, HOST:PORT"
-            ) from error
+            raise InputError(f"--address {address}: the Ray cluster cannot be joined ({first})") from error
+
+
+def _reachable(address: str) -> str:
+    """HOST:PORT of a cluster that answers; Ray itself tries an address that does not for minutes.
+
+    Raises:
+        InputError: none is running, or nothing listens there.
+    """
+    from ray._private.services import canonicalize_bootstrap_address_or_die
+
+    allowed = "allowed: local, auto, HOST:PORT of a running Ray cluster"
+    try:
+        found = canonicalize_bootstrap_address_or_die(address) if address == "auto" else address
+        host, _, port = found.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S):
+            return found
+    except (ConnectionError, ValueError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"--address {address}: no Ray cluster there ({reason}); {allowed}") from error
 
 
 def cluster() -> Machine:

@@ -86,6 +86,8 @@ BAD = {
     "device": (["nested_alpha", "--device", "tpu"], "auto"),
     "pack": (["nested_alpha", "--pack", "0"], "allowed: auto or a number"),
     "concurrent": (["nested_alpha", "--max-concurrent", "0"], "1 or more"),
+    "address": (["nested_alpha", "--address", "127.0.0.1:1"], "allowed: local, auto, HOST:PORT"),
+    "address text": (["nested_alpha", "--address", "somewhere"], "allowed: local, auto, HOST:PORT"),
     "budget": (["nested_alpha", "--budget", "0"], "> 0"),
     "mlflow": (["nested_alpha", "--mlflow", "ftp://nowhere"], "ftp"),
     "option": (["nested_alpha", "--colour"], "--colour"),
