@@ -7,7 +7,6 @@ import time
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
@@ -83,16 +82,16 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     )
     configs = _configurations(study, profile, options, files, dataset, backbone)
     trainable = importlib.import_module(f"trainables.{study.trainable}")
-    classes, hashes = _materials(configs, trainable, load_data)
+    materials = trainable.materials(list(configs.values()), load_data)
     trials = []
     for label, config in configs.items():
-        counts = trainable.count_parameters(config, classes)
+        counts = trainable.count_parameters(config, materials.classes)
         params = config.model_dump(mode="json")
         trials.append(
             TrialSpec(
                 trial_id=trial_id(study.trainable, params), configuration=label, params=params, seeds=replica_seeds,
                 trainable_params=counts[0], total_params=counts[1],
-                boundaries=config.boundaries(classes),
+                boundaries=config.boundaries(materials.classes),
             )
         )  # fmt: skip
     command = " ".join(["lora-study", *map(shlex.quote, sys.argv[1:])])
@@ -108,7 +107,7 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
         reported_setting=study.reported_setting,
     )  # fmt: skip
     spec = resolved.model_dump(mode="json", include={"study", "trainable", "trials"})
-    provenance = collect(command, hashes.get("data"), hashes.get("weights"), spec)
+    provenance = collect(command, materials.data_hash, materials.weights_hash, spec)
     return resolved.model_copy(update={"provenance": provenance}), notices
 
 
@@ -182,23 +181,3 @@ def _validated(model: type[TrainableConfig], fields: dict[str, Any]) -> Trainabl
         message = first["msg"].removeprefix("Value error, ")
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"{where}={first['input']!r}: {message}" if where else message) from error
-
-
-def _materials(configs: dict[str, TrainableConfig], trainable: ModuleType, load: bool) -> tuple[int, dict[str, str]]:
-    """Number of classes, and hashes of data and weights where they were loaded.
-
-    A trainable may bring ``check(config, data)`` for what can be said only when the data are known.
-    """
-    from trainables.backbones import load_backbone
-    from trainables.data import known_classes, load_images
-
-    config = next(iter(configs.values()))
-    backbone = load_backbone(config.backbone, pretrained=load)
-    classes = None if load else known_classes(config.dataset, config.data)
-    if classes is not None:
-        return classes, {}
-    data = load_images(config.dataset, config.data, backbone.size)
-    if hasattr(trainable, "check"):
-        for each in configs.values():
-            trainable.check(each, data)
-    return data.classes, {"data": data.content_hash, "weights": backbone.weights_hash}

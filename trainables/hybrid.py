@@ -20,6 +20,7 @@ from trainables.data import load_images
 from trainables.diagnostics import GroupDiagnostics, StepClock, peak_memory_mib
 from trainables.evaluation import all_logits
 from trainables.inputs import ImageInput, image_inputs
+from trainables.materials import Materials, image_materials
 from trainables.optim import BankOptimizer, decay_columns, learning_rates, match_update
 from trainables.packrun import PackRun, Report, carry_out
 from trainables.seeding import generator
@@ -42,6 +43,11 @@ def train(config: HybridConfig, seeds: Sequence[int], report: Report, checkpoint
         InputError: data, backbone or configuration do not fit each other.
     """
     carry_out(HybridRun(config, seeds), config.epochs, report, checkpoints)
+
+
+def materials(configs: Sequence[HybridConfig], load: bool) -> Materials:
+    """Images and backbone of a study; see ``image_materials``."""
+    return image_materials(configs, load, check)
 
 
 def count_parameters(config: HybridConfig, classes: int) -> tuple[int, int]:

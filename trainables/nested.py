@@ -20,6 +20,7 @@ from trainables.consolidation import consolidate
 from trainables.data import ImageData, load_images
 from trainables.evaluation import accuracy, frozen_features, predict
 from trainables.inputs import image_inputs
+from trainables.materials import Materials, image_materials
 from trainables.optim import BankOptimizer, learning_rates
 from trainables.packrun import PackRun, Report, carry_out
 from trainables.replicas import Pack
@@ -40,6 +41,11 @@ def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoint
     """
     run = NestedRun(config, seeds)
     carry_out(run, run.tasks.tasks, report, checkpoints)
+
+
+def materials(configs: Sequence[NestedConfig], load: bool) -> Materials:
+    """Images and backbone of a study; see ``image_materials``."""
+    return image_materials(configs, load)
 
 
 def count_parameters(config: NestedConfig, classes: int) -> tuple[int, int]:

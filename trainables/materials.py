@@ -1,0 +1,43 @@
+"""What a study works on, loaded or looked up before it starts, so that whatever is missing shows before any work."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from trainables.backbones import load_backbone
+from trainables.configs import TrainableConfig
+from trainables.data import ImageData, known_classes, load_images
+
+C = TypeVar("C", bound=TrainableConfig)
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Number of classes, and hashes of data and weights where these were loaded."""
+
+    classes: int
+    data_hash: str | None = None
+    weights_hash: str | None = None
+
+
+def image_materials(configs: Sequence[C], load: bool, check: Callable[[C, ImageData], None] | None = None) -> Materials:
+    """Images and a vision backbone, the same for all ``configs``.
+
+    Args:
+        load: decode the images (or find them in the cache) and load the weights; False loads images only where their
+            number of classes is not known otherwise, and weights never.
+        check: what can be said of a configuration only when the data are known; raises InputError.
+
+    Raises:
+        InputError: data or weights cannot be had, or a configuration does not fit them.
+    """
+    first = configs[0]
+    backbone = load_backbone(first.backbone, pretrained=load)
+    classes = None if load else known_classes(first.dataset, first.data)
+    if classes is not None:
+        return Materials(classes)
+    data = load_images(first.dataset, first.data, backbone.size)
+    if check:
+        for config in configs:
+            check(config, data)
+    return Materials(data.classes, data.content_hash, backbone.weights_hash)
