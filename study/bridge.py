@@ -70,14 +70,19 @@ def run_pack(task: dict[str, Any]) -> None:
 
 
 def _train(pack: dict[str, Any], seeds: list[int], report: Any, checkpoints: Checkpoints) -> None:
+    prepare_device(pack["device"])
+    config = CONFIGS[pack["trainable"]].model_validate(pack["params"])
+    importlib.import_module(f"trainables.{pack['trainable']}").train(config, seeds, report, checkpoints)
+
+
+def prepare_device(device: str) -> None:
+    """One thread on a CPU; memory statistics from here on on a GPU."""
     import torch
 
-    if pack["device"] == "cpu":
+    if device == "cpu":
         torch.set_num_threads(1)
     else:
         torch.cuda.reset_peak_memory_stats()
-    config = CONFIGS[pack["trainable"]].model_validate(pack["params"])
-    importlib.import_module(f"trainables.{pack['trainable']}").train(config, seeds, report, checkpoints)
 
 
 def _peak_memory_mib(device: str) -> float:

@@ -41,8 +41,8 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     with Progress(study, quiet, done) as progress:
         progress.notice(
             f"{study.study}: {len(study.trials)} configurations x {len(study.seeds)} seeds, {study.tasks} "
-            f"{study.boundary}s, {study.dataset} on {study.backbone}\n{study.resources.max_concurrent} packs of "
-            f"{study.resources.pack} at once on {study.resources.device}; run directory {run.path}"
+            f"{study.boundary}s, {study.dataset} on {study.backbone}\n{study.resources.max_concurrent} packs at "
+            f"once on {study.resources.device}, {study.resources.pack} replicas a pack; run directory {run.path}"
         )
         for replica_id in sorted(done):  # an earlier session may have been killed before it wrote these to MLflow
             launch.record(run, tracker, replica_id)
@@ -50,6 +50,7 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
             if address == "local":
                 launch.start_ray(address, study.resources.device, this_machine())
             try:
+                launch.decide_pack(run, progress)
                 launch.fit(run, tracker, progress, session)
             finally:
                 launch.stop_ray()

@@ -8,6 +8,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
+from study import packing
 from study.bridge import run_pack
 from study.progress import Progress
 from study.provenance import SOURCE_ROOT
@@ -171,23 +172,40 @@ def record(run: RunDirectory, tracker: Tracker, replica_id: str, rows: bool = Tr
 def packs(run: RunDirectory) -> list[dict[str, Any]]:
     """The unfinished replicas, cut into packs: seed by seed over all configurations, so that every configuration has
     results early and comparisons are paired."""
-    resources = run.study.resources
+    size, device = run.study.resources.pack, run.study.resources.device
+    assert size != "auto"
     waiting: dict[str, list[int]] = {}
     specs = {trial.trial_id: trial for trial in run.study.trials}
     for trial, seed in run.unfinished():
         waiting.setdefault(trial.trial_id, []).append(seed)
     cut = [
-        (start, list(specs).index(trial_id), trial_id, seeds[start : start + resources.pack])
+        (start, list(specs).index(trial_id), trial_id, seeds[start : start + size])
         for trial_id, seeds in waiting.items()
-        for start in range(0, len(seeds), resources.pack)
+        for start in range(0, len(seeds), size)
     ]
     return [
         {
             "run_dir": str(run.path), "trainable": run.study.trainable, "params": specs[trial_id].params,
-            "replica_ids": {str(seed): specs[trial_id].replica_id(seed) for seed in seeds}, "device": resources.device,
+            "replica_ids": {str(seed): specs[trial_id].replica_id(seed) for seed in seeds}, "device": device,
         }
         for _, _, trial_id, seeds in sorted(cut, key=lambda entry: entry[:2])
     ]  # fmt: skip
+
+
+def decide_pack(run: RunDirectory, progress: Progress) -> None:
+    """Settle ``--pack auto`` by measuring the first steps on the resources that a pack gets."""
+    resources = run.study.resources
+    if resources.pack != "auto":
+        return
+    probe = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)(packing.measure)
+    task = packing.tasks(run.study)
+    try:
+        choice = packing.choose(run.study, lambda size: ray.get(probe.remote(task(size))))
+    except ray.exceptions.RayError as error:  # what is wrong with the study its replicas say themselves
+        cause = (str(getattr(error, "cause", None) or error).strip().splitlines() or [""])[-1]
+        choice = packing.Choice(1, f"every replica by itself, because the first steps could not be measured ({cause})")
+    run.decide_pack(choice.pack)
+    progress.notice(f"pack auto: {choice.reason}")
 
 
 def fit(run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:

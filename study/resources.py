@@ -64,8 +64,8 @@ def allocate(
 ) -> Resources:  # fmt: skip
     """What one pack takes and how many packs run at once.
 
-    On CPU one single-threaded process per core and one replica per pack; on GPUs all seeds of a configuration in one
-    pack, and as many packs as the share of a GPU allows.
+    On CPU one single-threaded process per core, on GPUs as many packs as the share of a GPU allows. ``auto`` stays for
+    ``study.packing`` to decide, unless there is one seed only.
 
     Raises:
         InputError: a GPU asked for where there is none, or a number out of range.
@@ -83,8 +83,9 @@ def allocate(
             )
         use_gpu = gpus_per_trial > 0
     gpus = (gpus_per_trial or profile.gpus_per_trial) if use_gpu else 0.0
+    size: int | Literal["auto"]
     if pack == "auto":
-        size = seeds if use_gpu else 1
+        size = "auto" if seeds > 1 else 1
     elif pack.isdigit() and int(pack) >= 1:
         size = int(pack)
     else:

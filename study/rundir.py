@@ -91,6 +91,12 @@ class RunDirectory:
                 f"({'.'.join(map(str, first['loc']))}: {first['msg']})"
             ) from error
 
+    def decide_pack(self, pack: int) -> None:
+        """Write down how many replicas are trained together, so that a resume does the same."""
+        resources = self.study.resources.model_copy(update={"pack": pack})
+        self.study = self.study.model_copy(update={"resources": resources})
+        write_json(self.path / STUDY_FILE, self.study.model_dump(mode="json"), indent=1)
+
     @property
     def replicas(self) -> list[tuple[TrialSpec, int]]:
         return [(trial, seed) for trial in self.study.trials for seed in trial.seeds]

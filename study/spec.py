@@ -97,10 +97,14 @@ class TrialSpec(Frozen):
 
 
 class Resources(Frozen):
-    """What one pack takes and how many run at once."""
+    """What one pack takes and how many run at once.
+
+    Attributes:
+        pack: replicas trained together; ``auto`` until the first steps have been measured.
+    """
 
     device: Literal["cpu", "gpu"]
-    pack: int
+    pack: int | Literal["auto"]
     cpus_per_trial: float
     gpus_per_trial: float
     max_concurrent: int

@@ -163,9 +163,9 @@ def test_interference_is_measured_without_a_trace(tiny_backbone: str) -> None:
     started = HybridRun(config(tiny_backbone, method="hybrid_parallel", lr_lora=0.01), (0,))
     bank, columns = started.pack.bank, started.diagnostics.columns
     first = bank.flat.clone()
-    started.train_epoch(0)
+    started.train(0)
     last = bank.flat.clone()
-    started.close_epoch(0)
+    started.close(0)
     assert torch.equal(bank.flat, last)
     (measured,) = values(started.rows[0], "diagnostics", "interference")
     probe = started.train_input.batch(torch.linspace(0, 59, 64).long())
@@ -193,7 +193,8 @@ def test_gradient_and_update_norms_are_means_over_the_steps(tiny_backbone: str) 
     on_steps(started, measure)
     for epoch in range(2):
         seen.clear()
-        started.advance(epoch)
+        started.train(epoch)
+        started.close(epoch)
         gradients, updates = zip(*seen, strict=True)
         mean_gradients.append(torch.stack(gradients).mean(0))
         mean = sum(float(gradient.norm()) for gradient in gradients) / len(seen)
@@ -212,7 +213,7 @@ def test_lora_is_bit_equal_while_frozen_and_moves_after(tiny_backbone: str, tmp_
     history = [{name: bank.value(name).clone() for name in bank.parameters}]
     on_steps(started, lambda: history.append({name: bank.value(name).clone() for name in bank.parameters}))
     for epoch in range(2):
-        started.train_epoch(epoch)
+        started.train(epoch)
     for step, now in enumerate(history[1:]):
         same = [torch.equal(now[name], history[0][name]) for name in lora]
         assert all(same) if step < 5 else not any(same)
@@ -247,7 +248,7 @@ def test_parity_makes_loras_update_as_large_as_the_norms(tiny_backbone: str) -> 
         previous.copy_(bank.flat)
 
     on_steps(started, measure)
-    started.train_epoch(0)
+    started.train(0)
     for lora, norm in sizes:
         assert torch.allclose(lora, norm, rtol=1e-3)
 

@@ -119,7 +119,7 @@ def test_fast_is_dead_but_for_one_bias_after_a_zero_reset(tiny_backbone: str, tm
     train(config(tiny_backbone), (0,), lambda rows: None, checkpoints := Checkpoints(tmp_path, {0: "r"}))
     before_consolidation = NestedRun(config(tiny_backbone), (0,))
     before_consolidation.restore(checkpoints, 0)
-    before_consolidation.train_task(1)
+    before_consolidation.train(1)
     state = before_consolidation.pack.bank.state(0)
     assert not any(state[name].any() for name in state if ".fast.down" in name or name.endswith(".fast.up"))
     assert any(state[name].any() for name in state if name.endswith(".fast.up_bias"))
@@ -131,7 +131,7 @@ def test_slow_moves_only_on_its_interval(tiny_backbone: str) -> None:
     history = []
     original = started._update_mask
     started._update_mask = lambda *a: history.append(original(*a)) or history[-1]  # type: ignore[method-assign]
-    started.train_task(0)
+    started.train(0)
     slow = started.pack.bank.groups.index("slow")
     assert [bool(mask[0, slow]) for mask in history] == [False, False, False, True]
 
@@ -167,8 +167,8 @@ def test_replicas_may_have_rates_intervals_and_alphas_of_their_own(tiny_backbone
         made.model_copy(update={"lr_slow": 0.05, "update_interval_slow": 2, "consolidation_alpha": 0.5}), (0,)
     )
     for started in (mixed, other):
-        started.train_task(0)
-        started.close_task(0)
+        started.train(0)
+        started.close(0)
     assert torch.equal(mixed.pack.bank.flat[1], other.pack.bank.flat[0])
     assert not torch.equal(mixed.pack.bank.flat[0], mixed.pack.bank.flat[1])
 
@@ -179,7 +179,7 @@ def test_a_shared_forward_pass_equals_separate_ones_to_rounding(tiny_backbone: s
     for together in (1, 3):
         started = NestedRun(config(tiny_backbone, class_order_seed="replica", epochs=1), (0, 1, 2))
         started.pack.together = together
-        started.train_task(0)
-        started.close_task(0)
+        started.train(0)
+        started.close(0)
         losses[together] = torch.tensor([values(started.rows[seed], "train", "loss")[-1] for seed in (0, 1, 2)])
     assert torch.allclose(losses[1], losses[3], rtol=1e-4)

@@ -45,6 +45,11 @@ def train(config: HybridConfig, seeds: Sequence[int], report: Report, checkpoint
     carry_out(HybridRun(config, seeds), config.epochs, report, checkpoints)
 
 
+def start(config: HybridConfig, seeds: Sequence[int]) -> PackRun:
+    """K replicas before their first step; raises as ``train`` does."""
+    return HybridRun(config, seeds)
+
+
 def materials(configs: Sequence[HybridConfig], load: bool) -> Materials:
     """Images and backbone of a study; see ``image_materials``."""
     return image_materials(configs, load, check)
@@ -82,11 +87,7 @@ class HybridRun(PackRun):
         self.clock = StepClock(self.device)
         self.data_s = time.monotonic() - self.began
 
-    def advance(self, epoch: int) -> None:
-        self.train_epoch(epoch)
-        self.close_epoch(epoch)
-
-    def train_epoch(self, epoch: int) -> None:
+    def training(self, epoch: int) -> Iterator[None]:
         start = time.monotonic()
         config, bank = self.config, self.pack.bank
         length = config.cosine_epochs or config.epochs
@@ -102,6 +103,7 @@ class HybridRun(PackRun):
             self.diagnostics.add(before, self.finite)
             self._log_step(epoch, loss, taken)
             self.steps += self.finite
+            yield
             if not bool(self.finite.any()):
                 break
         self.log_timing("train_s", time.monotonic() - start, epoch=epoch)
@@ -172,8 +174,7 @@ class HybridRun(PackRun):
             for name, value in values.items():
                 self.log(k, "train", name, float(value[k]), epoch=epoch, step=int(self.steps[k]))
 
-    def close_epoch(self, epoch: int) -> None:
-        """Everything that is measured after an epoch."""
+    def close(self, epoch: int) -> None:
         start = time.monotonic()
         test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
         self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)

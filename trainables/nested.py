@@ -4,7 +4,8 @@ Source: METHODS.md "Nested LoRA" and "Class-incremental protocol"; notes seeds/0
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +42,11 @@ def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoint
     """
     run = NestedRun(config, seeds)
     carry_out(run, run.tasks.tasks, report, checkpoints)
+
+
+def start(config: NestedConfig, seeds: Sequence[int]) -> PackRun:
+    """K replicas before their first step; raises as ``train`` does."""
+    return NestedRun(config, seeds)
 
 
 def materials(configs: Sequence[NestedConfig], load: bool) -> Materials:
@@ -89,15 +95,13 @@ class NestedRun(PackRun):
         self.intervals = torch.full((len(seeds),), config.update_interval_slow)
         self.alphas = torch.full((len(seeds),), config.consolidation_alpha)
         self.data_s = time.monotonic() - self.began
-        start = time.monotonic()
-        self.frozen = frozen_features(self.pack, self.test_input, config.eval_batch_size)
-        self.frozen_s = time.monotonic() - start
 
-    def advance(self, task: int) -> None:
-        self.train_task(task)
-        self.close_task(task)
+    @cached_property
+    def frozen(self) -> Tensor:
+        """Features of all test images through the frozen backbone alone, (N, D)."""
+        return frozen_features(self.pack, self.test_input, self.config.eval_batch_size)
 
-    def train_task(self, task: int) -> None:
+    def training(self, task: int) -> Iterator[None]:
         """Train adapters and the task's part of the head with a fresh optimizer."""
         start = time.monotonic()
         config, bank = self.config, self.pack.bank
@@ -123,6 +127,7 @@ class NestedRun(PackRun):
                 self._log_step(task, epoch, logged & self.finite, loss.detach(), rates, contribution)
                 losses += torch.where(in_step, loss.detach().cpu().double(), 0.0)
                 self.steps += valid.any(1)
+                yield
             for k in self.alive():
                 own_batches = -(-len(self.tasks.train[k][task]) // config.batch_size)
                 self.log(k, "train", "epoch_loss", float(losses[k]) / own_batches, task, epoch, int(self.steps[k]))
@@ -174,7 +179,7 @@ class NestedRun(PackRun):
                 if bool(value[k].isfinite()):
                     self.log(k, "train", name, float(value[k]), task, epoch, int(self.steps[k]))
 
-    def close_task(self, task: int) -> None:
+    def close(self, task: int) -> None:
         """Ablations before consolidation, consolidation, ablations and accuracies after it."""
         start = time.monotonic()
         seen = self.tasks.bounds[task + 1]
@@ -201,7 +206,7 @@ class NestedRun(PackRun):
         seconds = time.monotonic() - start
         if self.data_s:  # loading belongs to the first task that this process trains
             self.log_timing("data_s", self.data_s, task)
-            self.data_s, seconds = 0.0, seconds + self.frozen_s
+            self.data_s = 0.0
         self.log_timing("eval_s", seconds, task)
 
     def _validate(self, task: int) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -30,8 +30,17 @@ class PackRun(ABC):
         self.finite = torch.ones(len(seeds), dtype=torch.bool)
 
     @abstractmethod
-    def advance(self, position: int) -> None:
-        """Train through one task or epoch and measure after it."""
+    def training(self, position: int) -> Iterator[None]:
+        """Train through one task or epoch, step by step; a step is done when its turn of the iterator is."""
+
+    @abstractmethod
+    def close(self, position: int) -> None:
+        """Everything that is measured after one task or epoch."""
+
+    def train(self, position: int) -> None:
+        """Train through one task or epoch."""
+        for _ in self.training(position):
+            pass
 
     @abstractmethod
     def state(self, k: int) -> dict[str, Tensor]:
@@ -97,7 +106,8 @@ def carry_out(run: PackRun, boundaries: int, report: Report, checkpoints: Checkp
         if not bool(run.finite.any()):
             break
         before = {seed: len(run.rows[seed]) for seed in run.seeds}
-        run.advance(position)
+        run.train(position)
+        run.close(position)
         start = time.monotonic()
         run.save(checkpoints, position)
         run.log_timing("checkpoint_s", time.monotonic() - start, **{checkpoints.boundary: position})
