@@ -15,16 +15,15 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import date
-from importlib import metadata
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from study.provenance import hardware  # noqa: E402
+from benchmarks.sections import circumstances, with_spread, write_section  # noqa: E402
 from study.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "step_time.md"
+HEAD = "# Step time of the hybrid methods\n\nWritten by `benchmarks/step_time.py`; each section is one run."
 PEFT = "PEFT LoRA"
 METHODS = ("head", "norm", "lora", "hybrid_parallel", "hybrid_layerwise", "full")
 WARM_UP = 3
@@ -71,7 +70,7 @@ def main() -> None:
     methods = measure(options, device)
     title, text = report(options, methods, load)
     print(text)
-    write_section(options.out, title, text)
+    write_section(options.out, HEAD, title, text)
     print(f"written to {options.out}", file=sys.stderr)
 
 
@@ -246,13 +245,10 @@ def report(options: argparse.Namespace, methods: list[Method], load: tuple[float
         f"{device}: {options.backbone}, {options.size} px, patch {options.patch}, batch {options.batch}, "
         f"{options.precision}{pack}"
     )
-    machine = hardware()
-    place = machine["gpus"][0] if options.device == "gpu" and machine["gpus"] else machine["cpu"]
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "timm", "peft"))
     reference = next(method for method in methods if method.name == PEFT)
     lora = next((method for method in methods if method.name == "lora"), None)
     lines = [
-        f"{date.today().isoformat()}; {place}, {machine['cores']} cores, {options.threads} thread(s); {versions}; "
+        f"{circumstances(options.device, 'torch', 'timm', 'peft')}; {options.threads} thread(s); "
         f"{options.rounds} rounds; {options.clock} time; load average at the start {load[0]:.1f}.",
         "",
         "Ratios are taken within a round; in brackets the 5 % and 95 % quantiles over the rounds.",
@@ -275,22 +271,7 @@ def ratio(method: Method, reference: Method) -> str:
     """Median and 5-95 % of the ratio of step times within a round."""
     if method is reference:
         return "1"
-    ratios = sorted(own / other for own, other in zip(method.seconds, reference.seconds, strict=True))
-    low, high = (ratios[round(share * (len(ratios) - 1))] for share in (0.05, 0.95))
-    return f"{statistics.median(ratios):.3f} [{low:.3f}, {high:.3f}]"
-
-
-def write_section(path: Path, title: str, text: str) -> None:
-    """Put a section into a results file, in the place of an older one with the same title."""
-    head = "# Step time of the hybrid methods\n\nWritten by `benchmarks/step_time.py`; each section is one run."
-    sections = {}
-    if path.exists():
-        for section in path.read_text().split("\n## ")[1:]:
-            name, _, body = section.partition("\n")
-            sections[name] = body.strip()
-    sections[title] = text
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n\n".join([head, *(f"## {name}\n\n{body}" for name, body in sections.items())]) + "\n")
+    return with_spread([own / other for own, other in zip(method.seconds, reference.seconds, strict=True)])
 
 
 if __name__ == "__main__":
