@@ -56,8 +56,18 @@ class Ranking:
         return all(first > second for first, second in zip(self.means, self.means[1:], strict=False))
 
     @property
+    def refuted(self) -> bool:
+        """Some configuration ends below the next in the order, told apart even after correction over the gaps."""
+        return any(gap.mean < 0 and gap.survives_correction for gap in corrected(self.gaps))
+
+    @property
     def verdict(self) -> str:
-        """``holds`` or ``does not hold`` at level ``CONFIDENCE``, else ``cannot be told``."""
+        """``holds`` or ``does not hold`` at level ``CONFIDENCE``, else ``cannot be told``.
+
+        Few seeds can refute an order, by one gap that is clearly reversed; they cannot confirm it.
+        """
+        if self.refuted:
+            return "does not hold"
         if self.probability is None or self.n < FEWEST_SEEDS_ORDER:
             return "cannot be told"
         if self.probability >= CONFIDENCE:

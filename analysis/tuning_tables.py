@@ -134,7 +134,8 @@ def ranking_table(found: Sequence[Ranking]) -> Table:
         "The order that the notes claim. Means and gaps (each configuration minus the next, in points, paired by seed, "
         "t interval for one comparison) are over the common finished seeds; bootstrap is the share of resamplings of "
         "these seeds in which the whole order holds. "
-        f"Below {FEWEST_SEEDS_ORDER} seeds no verdict is given: chance alone makes so few agree too often."
+        "It does not hold where a gap is reversed and told apart after Holm's correction, or the bootstrap says so. "
+        f"Below {FEWEST_SEEDS_ORDER} seeds it is never said to hold: chance alone makes so few agree too often."
     )
     for unlike in dict.fromkeys(one.unlike for one in found if one.unlike):
         caption += f" Not the same in all configurations of an order: {', '.join(unlike)}."

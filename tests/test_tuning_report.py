@@ -157,6 +157,7 @@ def test_bootstrap_needs_two_of_each(values):
         (MEANS, 5, "holds", "it holds with 5 common seeds (87"),
         (MEANS | {"deep_lora": 0.84}, 5, "does not hold", "it does not hold with 5 common seeds"),
         (MEANS, 4, "cannot be told", "it cannot be told with 4 common seeds (the means are in that order: "),
+        (MEANS | {"deep_lora": 0.84}, 3, "does not hold", "it does not hold with 3 common seeds"),
         (MEANS | {"deep_lora": 0.84}, 1, "cannot be told", "1 common seed (the means are not in that order: "),
     ],
 )
