@@ -126,7 +126,7 @@ def status(path: Path) -> None:
     counts: Counter[str] = Counter()
     for trial, seed in directory.replicas:
         replica_id = trial.replica_id(seed)
-        outcome, done = directory.outcome(replica_id), len(directory.checkpoints(replica_id))
+        outcome, done = directory.outcome(replica_id), directory.boundaries_done(replica_id)
         state = outcome.status if outcome else ("started" if done else "waiting")
         counts[state] += 1
         table.add_row(

@@ -111,7 +111,7 @@ class Recorder(tune.Callback):
     def __init__(self, run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
         self.run, self.tracker, self.progress, self.session = run, tracker, progress, session
         self.by_id: dict[str, tuple[TrialSpec, int]] = {t.replica_id(s): (t, s) for t, s in run.replicas}
-        self.known = {name: len(run.checkpoints(name)) for name in self.by_id}
+        self.known = {name: run.boundaries_done(name) for name in self.by_id}
         self.exported = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from analysis.finals import final_metrics
 from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, write_metrics, write_trials
 from study.spec import ResolvedStudy, TrialSpec
-from trainables.checkpoint import Row, checkpoint_files, write_json
+from trainables.checkpoint import Row, checkpoint_files, position_of, write_json
 from trainables.errors import InputError
 
 SPENT = ("data_s", "train_s", "eval_s", "checkpoint_s")
@@ -119,6 +119,11 @@ class RunDirectory:
     def checkpoints(self, replica_id: str) -> list[Path]:
         """Weights files of a replica's checkpoints, first to last."""
         return [path.with_suffix(".safetensors") for path in checkpoint_files(self.folder(replica_id))]
+
+    def boundaries_done(self, replica_id: str) -> int:
+        """Tasks or epochs that a replica has completed."""
+        files = checkpoint_files(self.folder(replica_id))
+        return position_of(files[-1]) + 1 if files else 0
 
     def rows(self, replica_id: str) -> list[Row]:
         """Everything a replica has reported, from its last checkpoint."""

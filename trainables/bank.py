@@ -56,9 +56,9 @@ class Bank:
             used = math.prod(parameter.shape)
             slots[name] = slice(end, end + used)
             padded = -(-used // ALIGNMENT) * ALIGNMENT
-            group_of += [self.groups.index(parameter.group)] * padded
+            group_of.append(torch.full((padded,), self.groups.index(parameter.group)))
             end += padded
-        self.group_of = torch.tensor(group_of, device=device)
+        self.group_of = torch.cat(group_of).to(device)
         self.flat = torch.zeros(replicas, end, device=device)
         self.grad = torch.zeros_like(self.flat)
         self._slots = slots

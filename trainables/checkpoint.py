@@ -1,4 +1,6 @@
-"""Checkpoints of replicas: safetensors plus JSON, atomic, one pair of files per replica and task boundary.
+"""Checkpoints of replicas: safetensors plus JSON, atomic, one pair of files per replica and task boundary or epoch.
+
+Those of tasks are all kept; of epochs only what a resume can need, because a fully tuned model is large.
 
 A checkpoint carries every row that its replica has reported so far. So a run that was killed between two reports
 loses nothing: what a resumed replica reports again is equal, and whoever collects rows keeps one per key.
@@ -56,6 +58,10 @@ class Checkpoints:
         save_file(dict(tensors), temporary, metadata={"seed": str(seed), self.boundary: str(position)})
         os.replace(temporary, path)
         write_json(path.with_suffix(".json"), {"seed": seed, self.boundary: position, "rows": rows})
+        if self.boundary == "epoch":  # a pack killed while it saves resumes from the epoch before
+            for old in checkpoint_files(path.parent)[:-2]:
+                old.unlink()
+                old.with_suffix(".safetensors").unlink()
 
     def load(self, seed: int, position: int) -> Checkpoint:
         path = self._path(seed, position)
@@ -63,7 +69,7 @@ class Checkpoints:
 
     def last_common(self, seeds: Sequence[int]) -> int | None:
         """Last task or epoch that every one of ``seeds`` has completed: where their pack can resume."""
-        done = [{int(path.stem.rpartition("_")[2]) for path in checkpoint_files(self.folder(seed))} for seed in seeds]
+        done = [set(map(position_of, checkpoint_files(self.folder(seed)))) for seed in seeds]
         return max(set.intersection(*done), default=None)
 
     def _path(self, seed: int, position: int) -> Path:
@@ -72,7 +78,12 @@ class Checkpoints:
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """JSON files of the complete checkpoints in a replica's folder, first to last."""
-    return sorted(folder.glob("*_[0-9]*.json"), key=lambda path: int(path.stem.rpartition("_")[2]))
+    return sorted(folder.glob("*_[0-9]*.json"), key=position_of)
+
+
+def position_of(path: Path) -> int:
+    """Task or epoch of a checkpoint's file, from 0."""
+    return int(path.stem.rpartition("_")[2])
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
