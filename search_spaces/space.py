@@ -28,7 +28,9 @@ from search_spaces.dimensions import (
 )
 
 DIGITS = 12
-"""Significant digits by which two configurations are told apart."""
+"""Significant digits of a field that comes from a ratio, and by which two configurations are told apart."""
+RATIO_DIGITS = 15
+"""More than a field has, so that field -> ratio -> field is exact; less than a double, so that bounds are met."""
 
 _CLASSES: dict[str, type[Any]] = {"float": Float, "int": Int, "choice": Choice, "fixed": Fixed}
 
@@ -115,7 +117,7 @@ class Space:
             given = fields.get(name, getattr(dimension, "value", None))
             value = given
             if isinstance(dimension, Float) and dimension.ratio_to is not None and isinstance(given, int | float):
-                value = _rounded(given / float(fields.get(dimension.ratio_to, point[dimension.ratio_to])))
+                value = _rounded(given / float(fields.get(dimension.ratio_to, point[dimension.ratio_to])), RATIO_DIGITS)
             if not dimension.holds(value):
                 raise SpaceError(f"{name}={show(given)}: {describe(dimension)} is allowed")
             point[name] = int(value) if isinstance(dimension, Int) else value
@@ -205,5 +207,5 @@ def _tuples(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _rounded(value: Any) -> Any:
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+def _rounded(value: Any, digits: int = DIGITS) -> Any:
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value

@@ -81,7 +81,7 @@ class Ranked:
         values: objective -> statistic over its seeds (not shrunk).
         constraints: constraint -> violation relative to the bound, <= 0: met.
         feasible: every constraint met.
-        front: Pareto-optimal among the feasible configurations with as many seeds.
+        front: Pareto-optimal among the feasible configurations with the most seeds.
     """
 
     trial_number: int

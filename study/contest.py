@@ -99,7 +99,7 @@ class Contest:
         ranked: list[Ranked] = []
         for group in sorted(groups):
             losses, violations = self._losses([self._estimate(number) for number in groups[group]])
-            front = pareto_front(losses) & (not group[1])
+            front = pareto_front(losses) & (group == min(groups) and group[:2] == (False, False))
             for index in order(losses, violations)[: k - len(ranked)]:
                 ranked.append(self._ranked(groups[group][index], bool(front[index])))
         return ranked

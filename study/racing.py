@@ -91,6 +91,7 @@ class Halving:
         self.keep, self.order = schedule.keep, order
         self.rungs: list[list[int]] = [[] for _ in schedule.totals[:-1]]
         self.promoted: set[tuple[int, int]] = set()
+        self._best: dict[int, list[int]] = {}  # rung -> its quota, best first, while the rung is as it was
         self._next: tuple[int, int] | None = None
         self._stale = False
 
@@ -99,6 +100,7 @@ class Halving:
         if rung == len(self.rungs):
             return []
         members = self.rungs[rung]
+        self._best.pop(rung, None)
         members.append(trial)
         if len(members) <= RUNG_WINDOW:
             return []
@@ -115,8 +117,10 @@ class Halving:
 
     def _find(self) -> tuple[int, int] | None:
         for rung in reversed(range(len(self.rungs))):
-            quota = int(self.keep * len(self.rungs[rung]))
-            for trial in self.order(self.rungs[rung], rung)[:quota] if quota else []:
+            if rung not in self._best:
+                quota = int(self.keep * len(self.rungs[rung]))
+                self._best[rung] = self.order(self.rungs[rung], rung)[:quota] if quota else []
+            for trial in self._best[rung]:
                 if (trial, rung) not in self.promoted:
                     return trial, rung + 1
         return None
