@@ -11,14 +11,7 @@ from search_spaces.space import Space
 from study.configuration import Configuration, Estimates, Job, Ranked
 from study.contest import Contest
 from study.history import History
-from study.objectives import (
-    SeedResult,
-    check_reported,
-    imputed,
-    parse_constraint,
-    sense,
-    summarise,
-)
+from study.objectives import SeedResult, check_reported, imputed, parse_constraint, sense, summarise
 from study.racing import SeedSchedule
 from study.samplers import Sampler
 from study.search_input import check_search, enqueued_points, search_seeds
@@ -230,22 +223,19 @@ class SeedSearch:
         job = self.contest.start(point, memory, enqueued)
         self.sampler.remember(memory)
         self.history.changed(self.configurations[job.trial_number])
-        self._log_job(job, point=point, memory=memory, enqueued=enqueued)
-        return job
+        return self._log_job(job, point=point, memory=memory, enqueued=enqueued)
 
     def _promote(self) -> Job:
-        job = self.contest.promote()
-        self._log_job(job)
-        return job
+        return self._log_job(self.contest.promote())
 
     def _duplicate(self, of: int, memory: dict[str, Any]) -> None:
         self.sampler.remember(memory)
-        number = self.contest.number
+        self._log("duplicate", self.contest.number, of=of, memory=memory)
         self.contest.duplicate(of)
-        self._log("duplicate", number, of=of, memory=memory)
 
-    def _log_job(self, job: Job, **content: Any) -> None:
+    def _log_job(self, job: Job, **content: Any) -> Job:
         self._log("ask", job.trial_number, rung=job.rung, seeds=list(job.seeds), **content)
+        return job
 
     def _log(self, event: str, trial: int, **content: Any) -> None:
         self._events.append({"event": event, "trial": trial, **content})
