@@ -6,20 +6,18 @@ epoch and, once it has ended, its ``outcome.json``.
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analysis.finals import final_metrics
 from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, write_metrics, write_trials
-from study.spec import ResolvedStudy, TrialSpec
+from study.spec import ResolvedStudy, Status, TrialSpec
 from trainables.checkpoint import Row, checkpoint_files, position_of, write_json
 from trainables.errors import InputError
 
 SPENT = ("data_s", "train_s", "eval_s", "checkpoint_s")
 """Timing rows that add up to a replica's time."""
-
-Status = Literal["finished", "pruned", "diverged", "failed"]
 
 
 class Outcome(BaseModel):

@@ -12,12 +12,32 @@ class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Status = Literal["finished", "pruned", "diverged", "failed"]
+"""How a replica ended."""
+
+OverSeeds = Literal["mean", "iqm", "worst", "cvar", "mean_minus_std", "collapse_rate", "spread"]
+
+
 class Objective(Frozen):
-    """What a configuration is judged by: a final metric of its replicas, and how seeds are summarised."""
+    """What a configuration is judged by: a final metric of its replicas, and how seeds are summarised.
+
+    Attributes:
+        over_seeds: see ``study.objectives.summarise``.
+        direction: which way the metric is good.
+        fraction: share of the worst seeds that ``cvar`` averages.
+        c: standard deviations that ``mean_minus_std`` takes off.
+        threshold: metric below which a seed has collapsed (above which, where the metric is minimized), for
+            ``collapse_rate``, for instance the accuracy of the frozen backbone.
+        failed_as: metric that a failed or diverged seed counts as; None: see ``study.objectives.imputed``.
+    """
 
     metric: str
-    over_seeds: Literal["mean"] = "mean"
+    over_seeds: OverSeeds = "mean"
     direction: Literal["maximize", "minimize"] = "maximize"
+    fraction: float = Field(0.25, gt=0.0, le=1.0)
+    c: float = Field(1.0, ge=0.0)
+    threshold: float | None = None
+    failed_as: float | None = Field(None, allow_inf_nan=False)
 
 
 class Profile(Frozen):

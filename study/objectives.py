@@ -1,0 +1,212 @@
+"""From the metrics of a configuration's seeds to what the search compares: statistics over seeds, failed seeds counted.
+
+Every seed that was started counts. A failed or diverged seed, or one whose metric is not finite, counts as
+``Objective.failed_as``; see ``imputed`` for what stands in where that is not given.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import Field, field_serializer, field_validator
+from scipy import stats
+
+from study.spec import Frozen, Objective, Status
+from trainables.errors import InputError
+
+FRACTIONS = frozenset(
+    {"final_accuracy", "average_incremental_accuracy", "accuracy", "best_top1", "top1", "ece", "ece_near_best"}
+)
+"""Metrics with the bounds 0 and 1: their worst possible value is known."""
+
+SPREADS = frozenset({"spread", "mean_minus_std"})
+"""Statistics that need two seeds."""
+
+
+class SeedResult(Frozen):
+    """What one seed gave: how it ended and its final metrics, by name. Non-finite values are null in JSON."""
+
+    status: Status = "finished"
+    metrics: dict[str, float] = Field(default_factory=dict)
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _null_is_nan(cls, metrics: Any) -> Any:
+        if not isinstance(metrics, dict):
+            return metrics
+        return {name: math.nan if value is None else value for name, value in metrics.items()}
+
+    @field_serializer("metrics", when_used="json")
+    def _nan_is_null(self, metrics: dict[str, float]) -> dict[str, float | None]:
+        return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+    def value(self, metric: str) -> float | None:
+        """The metric of a seed that finished (or was stopped early); None for any other and for non-finite values."""
+        value = self.metrics.get(metric, math.nan)
+        return value if self.status in ("finished", "pruned") and math.isfinite(value) else None
+
+
+class Constraint(Frozen):
+    """A bound on what an acceptable configuration may have: a statistic over seeds, or the mean of another metric."""
+
+    objective: Objective
+    text: str
+    bound: float
+
+    def violation(self, value: float) -> float:
+        """How far a value is beyond the bound, relative to the bound (absolute where that is 0); <= 0: feasible."""
+        excess = value - self.bound if sense(self.objective) == "minimize" else self.bound - value
+        return excess / (abs(self.bound) or 1.0)
+
+
+def sense(objective: Objective) -> Literal["maximize", "minimize"]:
+    """Direction of the statistic: rates of collapse and spreads are always minimized."""
+    return "minimize" if objective.over_seeds in ("collapse_rate", "spread") else objective.direction
+
+
+def label(objective: Objective) -> str:
+    """Name of the statistic, e.g. ``cvar(0.25) of final_accuracy``."""
+    extra = {"cvar": f"({objective.fraction:g})", "mean_minus_std": f"({objective.c:g})"}
+    if objective.over_seeds == "collapse_rate":
+        return f"collapse_rate of {objective.metric} (threshold {objective.threshold:g})"
+    return f"{objective.over_seeds}{extra.get(objective.over_seeds, '')} of {objective.metric}"
+
+
+def parse_constraint(text: str, objectives: Sequence[Objective]) -> Constraint:
+    """``collapse_rate<=0.1``, ``spread<=0.05`` (of the first objective's metric), ``trainable_params<=100000``.
+
+    Raises:
+        InputError: not NAME<=NUMBER or NAME>=NUMBER, or a collapse rate without a threshold.
+    """
+    match = re.fullmatch(r"\s*([\w./-]+)\s*(<=|>=)\s*(\S+)\s*", text)
+    try:
+        bound = float(match[3]) if match else math.nan
+    except ValueError:
+        bound = math.nan
+    if match is None or not math.isfinite(bound):
+        raise InputError(f"constraint {text!r}: NAME<=NUMBER or NAME>=NUMBER is expected, e.g. collapse_rate<=0.1")
+    name, relation = match[1], match[2]
+    if name in ("collapse_rate", "spread"):
+        if relation != "<=":
+            raise InputError(f"constraint {text!r}: {name}<=NUMBER is allowed")
+        objective = objectives[0].model_copy(update={"over_seeds": name})
+        if name == "collapse_rate":
+            with_threshold = next((o for o in objectives if o.threshold is not None), None)
+            objective = objective if with_threshold is None else with_threshold.model_copy(update={"over_seeds": name})
+        check_objective(objective, seeds=2)
+    else:
+        objective = Objective(metric=name, direction="minimize" if relation == "<=" else "maximize")
+    return Constraint(objective=objective, text=f"{name}{relation}{match[3]}", bound=bound)
+
+
+def check_objective(objective: Objective, seeds: int) -> None:
+    """Raises InputError for a statistic that cannot be taken of ``seeds`` seeds or lacks its threshold."""
+    if objective.over_seeds in SPREADS and seeds < 2:
+        raise InputError(f"objective {label(objective)}: needs at least 2 seeds from the start, the schedule has 1")
+    if objective.over_seeds == "collapse_rate" and objective.threshold is None:
+        raise InputError(
+            f"objective collapse_rate of {objective.metric}: threshold=VALUE is needed (a seed below it has collapsed)"
+        )
+
+
+def imputed(
+    results: Sequence[SeedResult], objective: Objective, worst_seen: float | None, constraint: bool = False
+) -> np.ndarray | None:
+    """Metric of every seed (N,), the failed ones filled in.
+
+    A failed seed counts as ``objective.failed_as``; without it as the worst possible value of a metric in
+    ``FRACTIONS``; else as the worst value that any seed of the search has had so far.
+
+    Args:
+        worst_seen: that last value; None before any seed has finished.
+        constraint: what a failed seed still reported (its number of parameters, its step time) is taken at face value.
+
+    Returns:
+        None where a failed seed cannot be valued yet.
+    """
+    stand_in = objective.failed_as
+    if stand_in is None and objective.metric in FRACTIONS:
+        stand_in = 0.0 if objective.direction == "maximize" else 1.0
+    if stand_in is None:
+        stand_in = worst_seen
+    values = []
+    for result in results:
+        value = result.value(objective.metric)
+        if value is None and constraint and math.isfinite(reported := result.metrics.get(objective.metric, math.nan)):
+            value = reported
+        if value is None and stand_in is None:
+            return None
+        values.append(stand_in if value is None else value)
+    return np.array(values, dtype=float)
+
+
+def summarise(values: np.ndarray, objective: Objective) -> float:
+    """The objective's statistic over seeds.
+
+    mean; iqm: mean of the middle half (25 % of the seeds, rounded down, cut at each end); worst; cvar: mean of the
+    worst ``fraction`` of the seeds, one seed counting in part where that is not a whole number; mean_minus_std: mean
+    less ``c`` standard deviations (plus, where the metric is minimized); collapse_rate: fraction of seeds beyond
+    ``threshold``; spread: standard deviation (n - 1).
+
+    Args:
+        values: metric per seed, finite, (N,).
+    """
+    good = 1.0 if objective.direction == "maximize" else -1.0
+    statistic = objective.over_seeds
+    if statistic == "mean":
+        return float(values.mean())
+    if statistic == "iqm":
+        return float(stats.trim_mean(values, 0.25))
+    if statistic == "worst":
+        return float(good * (good * values).min())
+    if statistic == "cvar":
+        ordered = np.sort(good * values)
+        weights = np.clip(objective.fraction * len(values) - np.arange(len(values)), 0.0, 1.0)
+        return float(good * (weights @ ordered) / weights.sum())
+    if statistic == "mean_minus_std":
+        return float(values.mean() - good * objective.c * values.std(ddof=1))
+    if statistic == "spread":
+        return float(values.std(ddof=1))
+    assert objective.threshold is not None
+    return float((good * values < good * objective.threshold).mean())
+
+
+def shrink(
+    means: np.ndarray, counts: np.ndarray, variance_within: float, population: np.ndarray | None = None
+) -> np.ndarray:
+    """Empirical-Bayes estimates of configurations' true means: the fewer seeds, the nearer to the population's mean.
+
+    Normal-normal model: x_i ~ N(theta_i, s2 / n_i), theta_i ~ N(mu, tau2). mu is the mean of the means and tau2 their
+    variance less the mean sampling variance (not below 0; method of moments); the estimate is
+    mu + tau2 / (tau2 + s2 / n_i) * (x_i - mu). This is what keeps two lucky seeds from outranking eight good ones.
+
+    Args:
+        means, counts: mean over seeds and number of seeds per configuration, (M,) each.
+        variance_within: s2, variance over seeds within a configuration, pooled.
+        population: which configurations mu and tau2 are taken from, bool (M,); default: all.
+
+    Returns:
+        (M,); the means themselves where M < 3 (no population to speak of).
+    """
+    taken = np.ones(len(means), dtype=bool) if population is None else population
+    if taken.sum() < 3:
+        return means.copy()
+    noise = variance_within / counts
+    centre = means[taken].mean()
+    between = max(0.0, means[taken].var(ddof=1) - noise[taken].mean())
+    total = between + noise
+    weight = np.divide(between, total, out=np.ones_like(total), where=total > 0)
+    return centre + weight * (means - centre)
+
+
+def check_reported(results: Mapping[int, SeedResult], objectives: Sequence[Objective], kind: str) -> None:
+    """Raises InputError when a finished seed lacks a metric that an objective or constraint is about."""
+    for result in results.values():
+        for objective in objectives:
+            if result.status == "finished" and objective.metric not in result.metrics:
+                raise InputError(
+                    f"{kind} {objective.metric!r}: the trainable does not report it; "
+                    f"reported: {', '.join(sorted(result.metrics)) or 'nothing'}"
+                )
