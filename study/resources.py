@@ -65,7 +65,7 @@ def allocate(
     """What one pack takes and how many packs run at once.
 
     On CPU one single-threaded process per core and one replica per pack; on GPUs all seeds of a configuration in one
-    pack, and as many packs as the share of a GPU allows.
+    pack, and as many packs as the share of a GPU allows. A profile may say how many replicas make a pack.
 
     Raises:
         InputError: a GPU asked for where there is none, or a number out of range.
@@ -84,7 +84,7 @@ def allocate(
         use_gpu = gpus_per_trial > 0
     gpus = (gpus_per_trial or profile.gpus_per_trial) if use_gpu else 0.0
     if pack == "auto":
-        size = seeds if use_gpu else 1
+        size = min(profile.pack, seeds) if profile.pack else seeds if use_gpu else 1
     elif pack.isdigit() and int(pack) >= 1:
         size = int(pack)
     else:

@@ -27,6 +27,7 @@ class Profile(Frozen):
         settings: configuration fields that differ from the trainable's defaults.
         data: ``data.*`` fields that belong to this profile's data set (left out when ``--dataset`` names another).
         gpus_per_trial: share of a GPU that one pack takes where there are GPUs.
+        pack: replicas in a pack of ``--pack auto``; None: one on a CPU, all of a configuration on a GPU.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Profile(Frozen):
     settings: dict[str, Any] = {}
     data: dict[str, Any] = {}
     gpus_per_trial: float = 1.0
+    pack: int | None = Field(None, ge=1)
 
 
 class Reported(Frozen):
