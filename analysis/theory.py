@@ -1,9 +1,9 @@
 """Final metrics of one replica of the linear theory, from the rows that its trainable reported.
 
 Row vocabulary used here (phase ``eval``, per epoch, counted from 0): ``error/<teacher>/r<rank>``, the squared Frobenius
-error ||W* - W0 - s B A||_F^2; ``bound/...``, the sum of the squared singular values beyond the rank; ``gap/...``, the
-error beyond the bound as a fraction of the bound, or of ||W* - W0||_F^2 where the bound is 0; ``gap_of_optimum/...``,
-after the last epoch, the gap of the exact minimum of the training loss.
+error ||W* - W0 - s B A||_F^2; ``gap/...``, the error beyond the bound as a fraction of the bound, or of ||W* - W0||_F^2
+where the bound is 0. Once: ``bound/...``, the sum of the squared singular values beyond the rank, in the first epoch;
+``gap_of_optimum/...``, the gap of the exact minimum of the training loss, in the last.
 
 Source: notes seeds/004, part I; Eckart and Young 1936.
 """

@@ -174,7 +174,7 @@ register(
             "paper": Profile(
                 dataset="gaussian", backbone="linear", seeds=32, gpus_per_trial=0.25, pack=32,
                 settings={"d_in": 128, "d_out": 128, "samples": 262_144, "ranks": [1, 2, 4, 8, 16, 32, 64],
-                          "steps_per_epoch": 150},
+                          "steps_per_epoch": 200},
             ),
         },
         report="theory",

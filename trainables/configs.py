@@ -250,8 +250,8 @@ class TheoryConfig(TrainableConfig):
     optimizer: Literal["adam", "sgd"] = Field("adam", description="sgd: with Nesterov's momentum")
     momentum: float = Field(0.9, gt=0.0, lt=1.0, description="for optimizer=sgd")
     lr: float = Field(0.05, gt=0.0, le=100.0, description="at the first step; a cosine takes it to 0 at the last")
-    epochs: int = Field(20, ge=1, le=10_000, description="blocks of steps, with a measurement after each")
-    steps_per_epoch: int = Field(75, ge=1, le=1_000_000)
+    epochs: int = Field(15, ge=1, le=10_000, description="blocks of steps, with a measurement after each")
+    steps_per_epoch: int = Field(100, ge=1, le=1_000_000)
 
     @model_validator(mode="after")
     def _sizes_fit_each_other(self) -> "TheoryConfig":

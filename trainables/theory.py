@@ -147,7 +147,7 @@ class TheoryRun(PackRun):
         return self.config.scale(rank) * torch.bmm(b, a)
 
     def measure(self, epoch: int) -> None:
-        """Rows ``error``, ``bound`` and ``gap`` of every teacher and rank.
+        """Rows ``error`` and ``gap`` of every teacher and rank, and once, in the first epoch, ``bound``.
 
         The gap is the error beyond the bound as a fraction of the bound; of ||W* - W0||_F^2 where the bound is 0, which
         is where the rank reaches the teacher's. ``gap_of_optimum``, after the last epoch, is the gap of the
@@ -162,7 +162,9 @@ class TheoryRun(PackRun):
                 if not bool(self.finite[k]):
                     continue
                 error, bound = float(errors[row]), float(self.bounds[rank][row])
-                values = {"error": error, "bound": bound, "gap": (error - bound) / (bound or self.config.d_out)}
+                values = {"error": error, "gap": (error - bound) / (bound or self.config.d_out)}
+                if epoch == 0:
+                    values["bound"] = bound
                 if optima:
                     excess = (self.updates[row] - optima[rank][row]).square().sum() - bound
                     values["gap_of_optimum"] = float(excess) / (bound or self.config.d_out)
