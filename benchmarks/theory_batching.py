@@ -59,9 +59,9 @@ def main() -> None:
     low, high = (ratios[round(share * (len(ratios) - 1))] for share in (0.05, 0.95))
     machine = f"{hardware()['cpu']}, {hardware()['cores']} cores, torch {metadata.version('torch')}"
     row = (
-        f"| {date.today().isoformat()} | {machine}, 1 thread, {options.clock} time, load {load:.1f} | {models} | {options.rounds} x {options.steps} | "
-        f"{1e3 * statistics.median(seconds['batch']):.2f} | {1e3 * statistics.median(seconds['loop']):.2f} | "
-        f"{statistics.median(ratios):.1f} [{low:.1f}, {high:.1f}] |\n"
+        f"| {date.today().isoformat()} | {machine}, 1 thread, {options.clock} time, load {load:.1f} | {models} | "
+        f"{options.rounds} x {options.steps} | {1e3 * statistics.median(seconds['batch']):.2f} | "
+        f"{1e3 * statistics.median(seconds['loop']):.2f} | {statistics.median(ratios):.1f} [{low:.1f}, {high:.1f}] |\n"
     )
     if not options.out.exists():
         options.out.parent.mkdir(parents=True, exist_ok=True)
