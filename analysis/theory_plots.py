@@ -14,7 +14,7 @@ from analysis.captions import measured_setting
 from analysis.records import Run
 from analysis.series import configurations
 from analysis.style import PALETTE, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
-from analysis.theory_series import TOLERANCE, final_cases, teachers
+from analysis.theory_series import TOLERANCE, final_cases, percent, teachers
 
 MOST_DRAWN = 6  # configurations in one picture
 LOWEST_GAP = 1e-4  # of the axis, a fraction
@@ -95,11 +95,11 @@ def gap_by_step(run: Run, every: pd.DataFrame) -> Figure:
     handles: list[Any] = [
         Line2D([], [], color=_rank_color(ranks, rank), linewidth=2, label=f"rank {rank}") for rank in ranks
     ]
-    handles += [Line2D([], [], color="#666666", linestyle=":", label=f"{TOLERANCE:.0%}")]
+    handles += [Line2D([], [], color="#666666", linestyle=":", label=percent(TOLERANCE))]
     handles += [Patch(color="#666666", alpha=0.2, label="range over seeds")]
     note = (
         f"{measured_setting(run)}; gap: error beyond the bound as a share of the bound, or of ||W* - W0||² where the "
-        f"bound is 0; below {LOWEST_GAP:.2%} drawn at the bottom"
+        f"bound is 0; below {percent(LOWEST_GAP, 2)} drawn at the bottom"
     )
     title = textwrap.fill(note, 110)
     add_legend(figure, handles, loc="outside lower center", ncols=8, fontsize=9, title=title, title_fontsize=9)

@@ -6,7 +6,7 @@ from analysis.captions import count
 from analysis.records import Run
 from analysis.sentences import outcomes
 from analysis.series import configurations, final_values, replicas
-from analysis.theory_series import TOLERANCE, early_gaps, final_cases, pairs
+from analysis.theory_series import TOLERANCE, early_gaps, final_cases, pairs, percent
 
 ROUNDING = 1e-6
 """Rise of the error with the rank, as a fraction of the largest error, that is no rise."""
@@ -28,8 +28,8 @@ def spread_sentence(run: Run, configuration: str) -> str:
     if worst.empty:
         return f"{configuration}: {outcomes(statuses)}."
     return (
-        f"{configuration}: {outcomes(statuses)}; a seed's worst gap lies between {worst.min():.3%} and "
-        f"{worst.max():.3%}."
+        f"{configuration}: {outcomes(statuses)}; a seed's worst gap lies between {percent(worst.min(), 3)} and "
+        f"{percent(worst.max(), 3)}."
     )
 
 
@@ -40,12 +40,12 @@ def _bound_met(own: pd.DataFrame, label: str) -> str:
     worst = own.loc[own["gap"].idxmax()]
     met = f"all {len(own)}" if within == len(own) else f"{within} of {len(own)}"
     text = (
-        f"{label}: within {TOLERANCE:.0%} of the Eckart-Young bound in {met} cases (teacher, rank, seed) after "
-        f"{count(int(own['step'].max()), 'step')}; the worst gap is {worst['gap']:.2%} ({worst['teacher']}, rank "
-        f"{worst['rank']}, seed {worst['seed']})"
+        f"{label}: within {percent(TOLERANCE)} of the Eckart-Young bound in {met} cases (teacher, rank, seed) after "
+        f"{count(int(own['step'].max()), 'step')}; the worst gap is {percent(worst['gap'], 2)} "
+        f"({worst['teacher']}, rank {worst['rank']}, seed {worst['seed']})"
     )
     if pd.notna(worst["gap_of_optimum"]):
-        text += f", where the exact minimum of the training loss has {worst['gap_of_optimum']:.2%}"
+        text += f", where the exact minimum of the training loss has {percent(worst['gap_of_optimum'], 2)}"
     return text + "."
 
 
@@ -58,7 +58,7 @@ def _fixed_alpha(every: pd.DataFrame, fixed: str, proportional: str) -> str:
     largest = found[-1]
     text = (
         f"{fixed} against {proportional}, after {largest.step} steps: at rank {largest.rank} the gap is "
-        f"{largest.fixed:.1%} against {largest.proportional:.1%}"
+        f"{percent(largest.fixed, 1)} against {percent(largest.proportional, 1)}"
     )
     if largest.gap.low is not None and largest.gap.high is not None:
         text += f" (95 % interval of the difference {100 * largest.gap.low:+.1f} to {100 * largest.gap.high:+.1f})"

@@ -21,6 +21,11 @@ SCALING = {"scaling", "c", "lora_alpha"}
 _WHERE = ["configuration", "status", *REPLICA, "epoch", "step", "teacher", "rank"]
 
 
+def percent(fraction: float, digits: int = 0) -> str:
+    """``0.0123`` -> ``1.23 %`` with two digits."""
+    return f"{100 * fraction:.{digits}f} %"
+
+
 def cases(run: Run) -> pd.DataFrame:
     """One row per case and epoch: configuration, status, trial_id, seed, epoch, step, teacher, rank, error, bound, gap
     and, in the last epoch, gap_of_optimum; in display order of the teachers."""

@@ -9,7 +9,7 @@ from analysis.captions import measured_setting
 from analysis.cells import Cell, Spread, Table
 from analysis.records import Run
 from analysis.series import configurations
-from analysis.theory_series import TOLERANCE, early_gaps, final_cases, pairs, steps_to_bound, teachers
+from analysis.theory_series import TOLERANCE, early_gaps, final_cases, pairs, percent, steps_to_bound, teachers
 
 STAR = (
     "* Bound 0, since the rank reaches the teacher's: the error as a fraction of ||W* - W0||_F^2 stands in its place."
@@ -68,11 +68,11 @@ def scaling_table(run: Run, every: pd.DataFrame) -> Table | None:
     if not rows:
         return None
     columns = ["scaling rules", "rank", f"gap after {first} steps (%)", "fixed minus other, 95 % interval"]
-    columns += [f"steps to within {TOLERANCE:.0%}"]
+    columns += [f"steps to within {percent(TOLERANCE)}"]
     caption = (
         "Both rules from the same initial factors, in the order of the first column. Gaps are means over teachers and "
         "seeds; the difference is paired by seed (t interval, for one comparison). Steps: median over seeds of the "
-        f"first measured step from which on every teacher stays within {TOLERANCE:.0%} of its bound."
+        f"first measured step from which on every teacher stays within {percent(TOLERANCE)} of its bound."
     )
     return Table("Fixed alpha against alpha = c r on the way", columns, rows, caption, "scaling")
 
