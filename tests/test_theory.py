@@ -298,12 +298,13 @@ def test_dry_run_lists_both_scaling_rules(capsys) -> None:
         assert trial["params"]["d_in"] == 64 and trial["params"]["ranks"] == [1, 2, 4, 8, 16, 32]
 
 
+@pytest.mark.slow
 def test_a_small_study_ends_in_a_report(capsys, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    small = ["d_in=12", "d_out=12", "ranks=1,3,6", "k=3", "epochs=4", "steps_per_epoch=60", "samples=20000"]
+    small = ["d_in=12", "d_out=12", "ranks=1,3,6", "k=3", "epochs=4", "steps_per_epoch=150", "samples=20000"]
     words = [word for pair in small for word in ("--set", pair)]
-    code, out, err = call(capsys, "--profile", "embedded", "--device", "cpu", "--seeds", "3", "--out", "run", *words)
+    code, out, err = call(capsys, "--profile", "embedded", "--device", "cpu", "--seeds", "2", "--out", "run", *words)
     assert code == 0, err
     assert max(map(len, out.splitlines())) <= 160
     report = build_report(tmp_path / "run")
@@ -311,6 +312,6 @@ def test_a_small_study_ends_in_a_report(capsys, tmp_path, monkeypatch) -> None:
     assert len(report.tables[0].rows) == 9 and len(report.tables[2].rows) == 6
     assert {path.name for path in report.pictures} == {"error_by_rank.png", "gap_by_step.png"}
     assert all(path.stat().st_size > 10_000 for path in report.pictures)
-    assert report.answer[0].startswith("alpha = r, Adam: within 1 % of the Eckart-Young bound in all 27 cases")
+    assert report.answer[0].startswith("alpha = r, Adam: within 1 % of the Eckart-Young bound in all 18 cases")
     starred = [row[0] for row in report.tables[0].rows if str(row[0]).endswith("*")]
     assert starred == ["exact_rank, 3 *", "exact_rank, 6 *"]
