@@ -16,6 +16,10 @@ from analysis.records import STUDY_FILE, RecordsError, Run, read_run
 from analysis.sentences import answer_sentences, stability_sentence
 from analysis.series import configurations
 from analysis.tables import ablation_table, difference_table, stability_table, task_table
+from analysis.theory_plots import error_by_rank, gap_by_step
+from analysis.theory_sentences import spread_sentence, theory_answer
+from analysis.theory_series import cases
+from analysis.theory_tables import bound_table, scaling_table, worst_table
 from analysis.tuning_curves import calibration, interference, learning_rates
 from analysis.tuning_plots import accuracy_by_parameters, accuracy_by_step_time
 from analysis.tuning_sentences import schedule_sentences, tuning_answer, tuning_stability_sentence
@@ -108,7 +112,26 @@ def tuning_report(run: Run, folder: Path) -> Report:
     )
 
 
-REPORTS: dict[str, Callable[[Run, Path], Report]] = {"continual": continual_report, "tuning": tuning_report}
+def theory_report(run: Run, folder: Path) -> Report:
+    """The report of the linear theory; the pictures are written into ``folder``."""
+    every = cases(run)
+    tables = [bound_table(run, every), worst_table(run, every), scaling_table(run, every)]
+    pictures = {"error_by_rank.png": error_by_rank(run, every), "gap_by_step.png": gap_by_step(run, every)}
+    return Report(
+        question=_question(run),
+        answer=theory_answer(run, every),
+        tables=[table for table in tables if table],
+        sentences=[spread_sentence(run, label) for label in configurations(run)],
+        pictures=_saved(folder, pictures),
+        markdown=folder / "report.md",
+    )
+
+
+REPORTS: dict[str, Callable[[Run, Path], Report]] = {
+    "continual": continual_report,
+    "tuning": tuning_report,
+    "theory": theory_report,
+}
 
 
 def _question(run: Run) -> str:

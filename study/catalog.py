@@ -149,3 +149,33 @@ register(
         reported_setting={"dataset": "cifar100", "backbone": "vit_small_patch16_224"},
     )
 )
+
+
+# both rules are the same at rank 1; from there on fixed alpha makes the update smaller and smaller
+_SCALINGS: dict[str, dict[str, str | float]] = {
+    "alpha = r": {"scaling": "proportional", "c": 1.0},
+    "alpha = 1": {"scaling": "fixed", "lora_alpha": 1.0},
+}
+
+register(
+    Study(
+        name="lora_theory",
+        question="Does gradient training of LoRA reach the best error that its rank allows, whatever the scaling?",
+        trainable="theory",
+        configurations={
+            f"{label}, {name}": fields | {"optimizer": optimizer}
+            for optimizer, name in (("adam", "Adam"), ("sgd", "SGD"))
+            for label, fields in _SCALINGS.items()
+        },
+        objective=Objective(metric="worst_gap", direction="minimize"),
+        profiles={
+            "embedded": Profile(dataset="gaussian", backbone="linear", seeds=16, gpus_per_trial=0.25),
+            "paper": Profile(
+                dataset="gaussian", backbone="linear", seeds=32, gpus_per_trial=0.25,
+                settings={"d_in": 128, "d_out": 128, "samples": 262_144, "ranks": [1, 2, 4, 8, 16, 32, 64],
+                          "steps_per_epoch": 200},
+            ),
+        },
+        report="theory",
+    )
+)  # fmt: skip
