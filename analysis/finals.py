@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from analysis import continual, tuning
+from analysis import continual, rank, tuning
 
 FINAL_METRICS: dict[str, Callable[[Iterable[Mapping[str, Any]], int], dict[str, float]]] = {
     "continual": continual.final_metrics,
     "tuning": tuning.final_metrics,
+    "rank": rank.final_metrics,
 }
 
 

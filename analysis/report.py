@@ -11,6 +11,10 @@ from matplotlib.figure import Figure
 from analysis.cells import Table
 from analysis.differences import differences
 from analysis.plots import ablation_by_task, accuracy_by_task
+from analysis.rank_plots import accuracy_by_rank, accuracy_by_trained_parameters, learning_curves
+from analysis.rank_sentences import rank_answer
+from analysis.rank_series import FINAL
+from analysis.rank_tables import rank_table, saturation_table, scaling_table
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
 from analysis.sentences import answer_sentences, stability_sentence
@@ -108,7 +112,35 @@ def tuning_report(run: Run, folder: Path) -> Report:
     )
 
 
-REPORTS: dict[str, Callable[[Run, Path], Report]] = {"continual": continual_report, "tuning": tuning_report}
+def rank_report(run: Run, folder: Path) -> Report:
+    """The report of a study of LoRA's rank; the pictures are written into ``folder``."""
+    found = differences(run, FINAL)
+    tables = [
+        rank_table(run),
+        scaling_table(run),
+        saturation_table(run),
+        difference_table(found, "Final top-1") if found else None,
+    ]
+    pictures = {
+        "accuracy_by_rank.png": accuracy_by_rank(run),
+        "accuracy_by_parameters.png": accuracy_by_trained_parameters(run),
+        "learning_curves.png": learning_curves(run),
+    }
+    return Report(
+        question=_question(run),
+        answer=rank_answer(run, found),
+        tables=[table for table in tables if table],
+        sentences=[tuning_stability_sentence(run, label) for label in configurations(run)],
+        pictures=_saved(folder, pictures),
+        markdown=folder / "report.md",
+    )
+
+
+REPORTS: dict[str, Callable[[Run, Path], Report]] = {
+    "continual": continual_report,
+    "tuning": tuning_report,
+    "rank": rank_report,
+}
 
 
 def _question(run: Run) -> str:
