@@ -45,6 +45,19 @@ class DataConfig(Strict):
         return self
 
 
+class TextDataConfig(Strict):
+    """Which sentences, and how much of them."""
+
+    train_examples: int | None = Field(
+        None, ge=2, description="training examples kept: a random subsample, the same for every seed; default: all"
+    )
+    test_examples: int | None = Field(None, ge=1, description="test examples kept, likewise; default: all")
+    max_length: int = Field(
+        128, ge=3, le=65_536, description="tokens after which a sentence is cut, special ones included"
+    )
+    val_fraction: Fraction = Field(0.0, description="part of the training examples held out as validation, by seed")
+
+
 class TrainableConfig(Strict):
     """What every trainable is configured with.
 
