@@ -81,8 +81,8 @@ def accuracy_by_trained_parameters(run: Run) -> Figure:
                 _name(axes, run, label, at, f"r={rank}", style["color"], below=bool(below))
         handles.append(Line2D([], [], label=f"LoRA, {rule.name}", markersize=8, **(style | {"linestyle": ""})))
     for wanted, style in REFERENCES.items():
-        label = reference(run, wanted)
-        if label is not None and _point(axes, run, label, trainable_parameters(run, label) or np.nan, style):
+        only = reference(run, wanted)
+        if only is not None and _point(axes, run, only, trainable_parameters(run, only) or np.nan, style):
             handles.append(Line2D([], [], label=NAMES[wanted], markersize=9, **(style | {"linestyle": ""})))
     if front:
         handles.append(Line2D([], [], label="Pareto front\nof the means", **FRONT))
@@ -115,11 +115,10 @@ def learning_curves(run: Run) -> Figure:
             handles.append(Line2D([], [], label=NAMES[wanted], **line))
             for axes in panels:
                 _curve(axes, measured, label, line)
-    for axes, rule in zip(panels, every or [None], strict=True):
+    for axes in panels:
         plain_axes(axes)
         axes.set_xlabel("step")
-        if rule is None:
-            continue
+    for axes, rule in zip(panels, every, strict=False):
         axes.set_title(rule.name, loc="left", fontsize=11, fontweight="bold", parse_math=False)
         for rank, label in rule.labels.items():
             _curve(axes, measured, label, {"color": colors[rank], "linewidth": 2.0})

@@ -94,7 +94,7 @@ def _falls_again(rule: Rule, found: Saturation) -> str:
         return f"whether r={top} degrades cannot be told"
     if gap.told_apart:
         return (
-            f"r={top} is {100 * abs(gap.mean):.2f} points below it ({_interval(gap)}): accuracy degrades at high rank"
+            f"r={top} is {100 * abs(gap.mean):.2f} points below it ({_interval(gap)}): more rank does harm"
         )
     return f"r={top} cannot be told apart from it ({100 * gap.mean:+.2f} points), so no degradation at high rank shows"
 
@@ -164,14 +164,14 @@ def _artefact(found: Saturation | None, fixed: Rule, gaps: dict[int, PairedDiffe
     falls = within is not None and within.told_apart
     behind = between.survives_correction and sign * between.mean < 0
     if falls and behind:
-        return f"{name} shows: r={top} is below its own best rank and below r={top} with alpha proportional to r."
+        return f"{name} shows: r={top} is below its own best rank and below r={top} with alpha = c r."
     if behind:
         return (
-            f"{name} shows in part: r={top} is below r={top} with alpha proportional to r, but not below its own best."
+            f"{name} shows in part: r={top} is below r={top} with alpha = c r, but not below its own best."
         )
     if falls:
         return (
-            f"{name} shows in part: r={top} is below its own best rank, but not below r={top} with alpha proportional."
+            f"{name} shows in part: r={top} is below its own best rank, but not below r={top} with alpha = c r."
         )
     return f"{name} does not show at r={top}."
 

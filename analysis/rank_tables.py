@@ -13,7 +13,8 @@ from analysis.tuning_tables import gap_text
 def rank_table(run: Run) -> Table:
     """Parameters, accuracy with its seed interval, calibration and cost of every configuration."""
     columns = ["configuration", "alpha", "alpha / r", "trainable params", "share of all (%)", "final top-1 (%)",
-               "95 % interval", "final NLL", "final ECE", "norm of the change", "step (ms)", "Pareto front"]  # fmt: skip
+               "95 % interval", "final NLL", "final ECE", "norm of the change", "step (ms)",
+               "on the front"]  # fmt: skip
     front = on_front(run)
     rows: list[list[Cell]] = []
     for label in configurations(run):
@@ -38,8 +39,8 @@ def rank_table(run: Run) -> Table:
         )
     caption = (
         f"{measured_caption(run)} Final is after the last epoch, on the test texts; the interval is that of the mean "
-        "over seeds (t). Norm of the change: Frobenius norm of (alpha / r) B A over all adapted layers. Pareto front: no "
-        "configuration with at most as many trained parameters has a higher mean."
+        "over seeds (t). Norm of the change: Frobenius norm of (alpha / r) B A over all adapted layers. On the front: "
+        "no configuration with at most as many trained parameters has a higher mean."
     )
     return Table("Ranks", columns, rows, caption, "ranks")
 
@@ -87,8 +88,8 @@ def scaling_table(run: Run) -> Table | None:
         last: list[Cell] = [gap_text(gap), gap.n, _told(gap, gap.survives_correction)] if gap else [None, None, None]
         rows.append([rank, both, *cells, *last])
     caption = (
-        f"Final top-1 (%) and {second.name} minus {first.name} in points, paired by seed, with a 95 % t interval for one "
-        f"comparison; told apart after a Holm correction over {len(gaps)} ranks."
+        f"Final top-1 (%) and {second.name} minus {first.name} in points, paired by seed, with a 95 % t interval for "
+        f"one comparison; told apart after a Holm correction over {len(gaps)} ranks."
     )
     return Table("The rules for alpha side by side", columns, rows, caption, "scaling")
 
