@@ -27,7 +27,7 @@ RULE_STYLES: list[dict[str, Any]] = [
 ]
 REFERENCES: dict[str, dict[str, Any]] = {
     "head": {"color": "#7A7A7A", "marker": "D", "linestyle": (0, (1, 1.5))},
-    "full": {"color": "#000000", "marker": "*", "linestyle": (0, (6, 2))},
+    "full": {"color": "#000000", "marker": "X", "linestyle": (0, (6, 2))},
 }
 NAMES = {"head": "head alone", "full": "full fine-tuning"}
 FRONT: dict[str, Any] = {"color": "#009E73", "linewidth": 6.0, "alpha": 0.25}

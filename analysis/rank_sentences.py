@@ -93,9 +93,7 @@ def _falls_again(rule: Rule, found: Saturation) -> str:
     if gap is None or gap.n < FEWEST_SEEDS:
         return f"whether r={top} degrades cannot be told"
     if gap.told_apart:
-        return (
-            f"r={top} is {100 * abs(gap.mean):.2f} points below it ({_interval(gap)}): more rank does harm"
-        )
+        return f"r={top} is {100 * abs(gap.mean):.2f} points below it ({_interval(gap)}): more rank does harm"
     return f"r={top} cannot be told apart from it ({100 * gap.mean:+.2f} points), so no degradation at high rank shows"
 
 
@@ -110,11 +108,11 @@ def reference_sentences(run: Run, every: Sequence[Rule]) -> list[str]:
         gap = difference(run, label, every[0].labels[found.best], FINAL)
         if gap is None:
             continue
-        way = "above" if gap.mean > 0 else "below"
+        way = f"{100 * abs(gap.mean):.2f} points {'above' if gap.mean > 0 else 'below'}" if gap.mean else "level with"
         details = [_interval(gap), count(gap.n, "seed")]
         if not gap.told_apart:
             details.append("cannot be told apart")
-        clauses.append(f"{name} ends {100 * abs(gap.mean):.2f} points {way} r={found.best} ({', '.join(details)})")
+        clauses.append(f"{name} ends {way} r={found.best} ({', '.join(details)})")
     if not clauses:
         return []
     text = joined(clauses, len(clauses))
@@ -166,13 +164,9 @@ def _artefact(found: Saturation | None, fixed: Rule, gaps: dict[int, PairedDiffe
     if falls and behind:
         return f"{name} shows: r={top} is below its own best rank and below r={top} with alpha = c r."
     if behind:
-        return (
-            f"{name} shows in part: r={top} is below r={top} with alpha = c r, but not below its own best."
-        )
+        return f"{name} shows in part: r={top} is below r={top} with alpha = c r, but not below its own best."
     if falls:
-        return (
-            f"{name} shows in part: r={top} is below its own best rank, but not below r={top} with alpha = c r."
-        )
+        return f"{name} shows in part: r={top} is below its own best rank, but not below r={top} with alpha = c r."
     return f"{name} does not show at r={top}."
 
 
