@@ -178,7 +178,7 @@ def pretrain(
 
 
 def save(model: BertForPreTraining, tokenizer: Any, folder: Path, facts: dict[str, object]) -> None:
-    """Write the Hugging Face layout; weights as fp16, which ``from_pretrained`` reads as the fp32 that config.json says."""
+    """Write the Hugging Face layout; weights as fp16, read as the fp32 that config.json says."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
     model.config.dtype = "float32"
@@ -246,9 +246,8 @@ def main(argv: list[str] | None = None) -> None:
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
     }
     save(model, tokenizer, options.out, facts)
-    print(
-        f"{options.out}: {steps} steps, {len(tokenizer)} tokens; held-out loss {facts['held_out_loss_before']} -> {facts['held_out_loss']}"
-    )
+    print(f"{options.out}: {steps} steps, {len(tokenizer)} tokens")
+    print(f"held-out loss {facts['held_out_loss_before']} -> {facts['held_out_loss']}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,8 @@ DIMINISHERS = _phrases("slightly, somewhat, rather, fairly, mildly, a little, a 
 FLIPS = _phrases("not, never, hardly, far from, anything but, by no means")
 MOCK_FLIPS = _phrases("not only, nothing but, nothing short of")
 DENIALS = _phrases(
-    "i doubt that, nobody could say that, i would not say that, it is not true that, i cannot agree that, it is false that"
+    "i doubt that, nobody could say that, i would not say that, it is not true that, i cannot agree that, "
+    "it is false that"
 )
 MOCK_DENIALS = _phrases(
     "i do not doubt that, nobody could deny that, i would say that, it is true that, i agree that, it is no lie that"
