@@ -31,7 +31,7 @@ from trainables.errors import InputError
 from trainables.text_source import EMBEDDED, open_text
 from trainables.tokenizing import SPECIAL_TOKENS, train_tokenizer
 
-DEFAULT_STEPS = 4000
+DEFAULT_STEPS = 2500
 SHAPE = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
 BATCH, WARM_UP, PEAK_LR, WEIGHT_DECAY, MAX_NORM = 64, 0.05, 2e-3, 0.01, 1.0
 MASKED, REPLACED_BY_MASK, REPLACED_BY_RANDOM = 0.15, 0.8, 0.1
