@@ -30,7 +30,10 @@ def load(dataset: str, tokenizer: str = "review_bert", **settings: Any):
 def decoded(data: Any, split: str, tokenizer: str = "review_bert") -> list[str]:
     tokens, offsets = getattr(data, f"{split}_tokens"), getattr(data, f"{split}_offsets").tolist()
     words = load_tokenizer(tokenizer)
-    return [words.decode(tokens[a:b].tolist()) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [
+        " ".join(words.convert_ids_to_tokens(tokens[a:b].tolist()))
+        for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+    ]
 
 
 def test_reviews_come_back_word_for_word() -> None:
@@ -116,7 +119,7 @@ def test_a_tokenizer_with_nothing_but_vocab_txt_as_bert_tiny_has_it(tmp_path: Pa
 
 def test_few_words_become_tokens_and_many_become_pieces() -> None:
     few = train_tokenizer(ROWS["sentence"], 128, 64)
-    assert len(few) == 5 + 11 and few.decode(few("The PLOT is dull")["input_ids"]) == "[CLS] the plot is dull [SEP]"
+    assert len(few) == 5 + 12 and few.decode(few("The PLOT is dull")["input_ids"]) == "[CLS] the plot is dull [SEP]"
     many = train_tokenizer([f"word{n} {n * 7919}" for n in range(500)], 128, 64)
     assert len(many) <= 128 and any(token.startswith("##") for token in many.get_vocab())
     assert fingerprint(few) != fingerprint(many)
@@ -142,7 +145,7 @@ def without(column: str) -> dict[str, list[Any]]:
         ({"test": ROWS}, "needs a train split, has test"),
         ({"train": ROWS, "test": {**ROWS, "label": [-1] * 4}}, "the labels of test are hidden"),
         ({"train": ROWS, "test": {**ROWS, "label": [0, 1, 2, 0]}}, "test split, 'label' holds 2, which is none of"),
-        ({"train": {**ROWS, "label": [0.5, 1.5, 2.5, 0.5]}, "test": ROWS}, "holds double with 3 different values"),
+        ({"train": {**ROWS, "label": [0.5, 1.5, 2.5, 0.5]}, "test": ROWS}, "holds float64 with 3 different values"),
         ({"train": {**ROWS, "label": [1] * 4}, "test": ROWS}, "with 1 different values in 4 rows"),
         ({"train": {**ROWS, "label": [None, 1, 1, 0]}, "test": ROWS}, "integers or texts that name at least 2 classes"),
     ],

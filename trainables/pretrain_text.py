@@ -31,7 +31,7 @@ from trainables.errors import InputError
 from trainables.text_source import EMBEDDED, open_text
 from trainables.tokenizing import SPECIAL_TOKENS, train_tokenizer
 
-DEFAULT_STEPS = 4000
+DEFAULT_STEPS = 2500
 SHAPE = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
 BATCH, WARM_UP, PEAK_LR, WEIGHT_DECAY, MAX_NORM = 64, 0.05, 2e-3, 0.01, 1.0
 MASKED, REPLACED_BY_MASK, REPLACED_BY_RANDOM = 0.15, 0.8, 0.1
@@ -178,7 +178,7 @@ def pretrain(
 
 
 def save(model: BertForPreTraining, tokenizer: Any, folder: Path, facts: dict[str, object]) -> None:
-    """Write the Hugging Face layout; weights as fp16, which ``from_pretrained`` reads as the fp32 that config.json says."""
+    """Write the Hugging Face layout; weights as fp16, read as the fp32 that config.json says."""
     folder.mkdir(parents=True, exist_ok=True)
     model.config.architectures = [type(model).__name__]
     model.config.dtype = "float32"
@@ -246,9 +246,8 @@ def main(argv: list[str] | None = None) -> None:
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
     }
     save(model, tokenizer, options.out, facts)
-    print(
-        f"{options.out}: {steps} steps, {len(tokenizer)} tokens; held-out loss {facts['held_out_loss_before']} -> {facts['held_out_loss']}"
-    )
+    print(f"{options.out}: {steps} steps, {len(tokenizer)} tokens")
+    print(f"held-out loss {facts['held_out_loss_before']} -> {facts['held_out_loss']}")
 
 
 if __name__ == "__main__":

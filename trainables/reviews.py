@@ -64,7 +64,8 @@ DIMINISHERS = _phrases("slightly, somewhat, rather, fairly, mildly, a little, a 
 FLIPS = _phrases("not, never, hardly, far from, anything but, by no means")
 MOCK_FLIPS = _phrases("not only, nothing but, nothing short of")
 DENIALS = _phrases(
-    "i doubt that, nobody could say that, i would not say that, it is not true that, i cannot agree that, it is false that"
+    "i doubt that, nobody could say that, i would not say that, it is not true that, i cannot agree that, "
+    "it is false that"
 )
 MOCK_DENIALS = _phrases(
     "i do not doubt that, nobody could deny that, i would say that, it is true that, i agree that, it is no lie that"
@@ -105,7 +106,7 @@ class _Writer:
 
     def statement(self, polarity: int) -> str:
         """One fact with at most one negation: "the plot is far from dull", "i do not admire the score"."""
-        flipped = self.often(0.35)
+        flipped = self.often(0.25)
         word = polarity ^ flipped
         if self.often(0.2):
             return f"i {'do not ' if flipped else ''}{self.one(VERBS[word])} {self.subject()}"
@@ -156,7 +157,7 @@ class _Writer:
 
     def opinion(self, polarity: int) -> str:
         kind = self.draw.random()
-        core = self.clause if kind < 0.45 else self.contrast if kind < 0.85 else self.side_by_side
+        core = self.clause if kind < 0.55 else self.contrast if kind < 0.85 else self.side_by_side
         return f"{self.distraction()} {core(polarity)} ." if self.often(0.2) else f"{core(polarity)} ."
 
     def neutral(self) -> str:
@@ -168,14 +169,19 @@ class _Writer:
         ]
         return " ".join([parts[0], *self.draw.sample(parts[1:], self.draw.randrange(4))]) + " ."
 
+    def list_of_reasons(self, polarity: int) -> str:
+        """Words of one polarity side by side, from which pretraining learns what they have in common."""
+        first, second, third = self.draw.sample(ADJECTIVES[polarity], 3)
+        return f"i {self.one(VERBS[polarity])} {self.subject()} : {first} , {second} and {third} ."
+
     def unlabelled(self, polarity: int) -> str:
-        """An opinion with or without its consequence, two that agree, or no opinion."""
+        """Reasons, an opinion with or without its consequence, or no opinion."""
         kind = self.draw.random()
         if kind < 0.1:
             return self.neutral()
-        if kind < 0.3:
-            return f"{self.statement(polarity)} and {self.statement(polarity)} ."
-        if kind < 0.7:
+        if kind < 0.5:
+            return self.list_of_reasons(polarity)
+        if kind < 0.85:
             return f"{self.opinion(polarity)} so i {self.one(VERBS[polarity])} it ."
         return self.opinion(polarity)
 
