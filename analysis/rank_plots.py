@@ -31,7 +31,7 @@ REFERENCES: dict[str, dict[str, Any]] = {
 }
 NAMES = {"head": "head alone", "full": "full fine-tuning"}
 FRONT: dict[str, Any] = {"color": "#009E73", "linewidth": 6.0, "alpha": 0.25}
-DODGE = 1.03  # factor between rules at one place, so that they do not hide each other
+DODGE = 1.045  # factor between rules at one place, so that they do not hide each other
 
 
 def accuracy_by_rank(run: Run) -> Figure:
@@ -77,8 +77,7 @@ def accuracy_by_trained_parameters(run: Run) -> Figure:
         for rank, label in rule.labels.items():
             at = (trainable_parameters(run, label) or np.nan) * shift
             if _point(axes, run, label, at, style):
-                below = number % 2
-                _name(axes, run, label, at, f"r={rank}", style["color"], below=bool(below))
+                _name(axes, run, label, at, f"r={rank}", style["color"], below=number % 2 == 1)
         handles.append(Line2D([], [], label=f"LoRA, {rule.name}", markersize=8, **(style | {"linestyle": ""})))
     for wanted, style in REFERENCES.items():
         only = reference(run, wanted)
@@ -87,7 +86,8 @@ def accuracy_by_trained_parameters(run: Run) -> Figure:
     if front:
         handles.append(Line2D([], [], label="Pareto front\nof the means", **FRONT))
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,)))
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 100 * low else (1.0, 2.0, 5.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
     else:
@@ -166,7 +166,7 @@ def _band(axes: Axes, run: Run, wanted: str, style: dict[str, Any]) -> Sequence[
     if bounds := seed_interval(values):
         fill: dict[str, Any] = {"color": style["color"], "alpha": 0.1, "linewidth": 0}
         axes.axhspan(*bounds, zorder=1, **fill)
-        handles.append(Patch(label=textwrap.fill(f"{NAMES[wanted]}, 95 % interval", 20), **fill))
+        handles.append(Patch(label=textwrap.fill(f"{NAMES[wanted]}, 95\u00a0% interval", 24), **fill))
     return handles
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from text_fixtures import SHAPE, write_encoder, write_texts
 from transformers import (
     AutoModelForSequenceClassification,
@@ -19,10 +19,14 @@ from transformers import (
 )
 
 from study.cli import main
+from study.resolve import Options, resolve
+from study.resources import Machine
+from study.rundir import RunDirectory
 from trainables.checkpoint import Checkpoints, Row
 from trainables.configs import RankConfig, TextDataConfig, aliases
 from trainables.errors import InputError
 from trainables.optim import linear_rates
+from trainables.peft_format import read_folder
 from trainables.rank import RankRun, check, count_parameters, materials, train
 from trainables.text import load_text
 from trainables.text_backbones import Tokens, load_text_backbone
@@ -165,6 +169,35 @@ def test_a_diverged_replica_leaves_the_others_bit_equal(make, tmp_path: Path, mo
     assert numbers(rows[4]) == numbers(healthy)
     assert values(rows[9], "boundary", "diverged") == [1.0]
     assert len(values(rows[9], "eval", "top1")) == 1  # nothing after the epoch in which it diverged
+
+
+@pytest.mark.parametrize("scaling", ["proportional", "fixed"])
+def test_an_exported_replica_is_the_same_in_peft(
+    make, encoder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], scaling: str
+) -> None:
+    settings = [f"scaling={scaling}", "c=3", "max_length=24", "epochs=1", "rank=4", "lr_lora=0.05"]
+    options = Options("lora_rank", "embedded", make().dataset, encoder, settings, seeds="1", trials=2)
+    study, _ = resolve(options, Machine(1, 0, "this machine"))
+    directory = RunDirectory.create(tmp_path / "run", study)
+    trial = study.trials[1]
+    config, replica_id = RankConfig.model_validate(trial.params), trial.replica_id(0)
+    checkpoints = Checkpoints(directory.path / "checkpoints", {0: replica_id}, "epoch")
+    train(config, trial.seeds, lambda rows: None, checkpoints)
+    with pytest.raises(SystemExit) as stopped:
+        main(["export", str(directory.path), "--peft", "--replica", replica_id, "--out", str(tmp_path / "out")])
+    assert not stopped.value.code, capsys.readouterr().err
+    trained = RankRun(config, (0,))
+    trained.restore(checkpoints, 0)
+    base = AutoModelForSequenceClassification.from_pretrained(encoder, num_labels=2)
+    theirs = PeftModel.from_pretrained(base, tmp_path / "out").eval()
+    with torch.no_grad():
+        expected = theirs(input_ids=tokens().ids, attention_mask=tokens().mask).logits
+        ours = trained.pack.logits(trained.pack.features(tokens()), slice(None))[0]
+    assert torch.allclose(ours, expected, atol=1e-5)
+    back = read_folder(tmp_path / "out", encoder="bert.", head="classifier")
+    assert back.lora_alpha == 12.0 if scaling == "proportional" else 16.0
+    state = trained.pack.bank.state(0)
+    assert set(back.state) == set(state) and all(torch.equal(back.state[name], state[name]) for name in state)
 
 
 @pytest.mark.parametrize("scaling", ["proportional", "fixed"])

@@ -199,8 +199,8 @@ def test_learning_curves_hold_every_point_in_order(tmp_path):
 def test_pictures_show_rules_as_lines_and_references_as_bands(tmp_path):
     figure = accuracy_by_rank(made(tmp_path, exact(RISING | {"r=1 fixed": 0.6, "r=32 fixed": 0.61})))
     names = [text.get_text().replace("\n", " ") for text in figure.legends[0].get_texts()]
-    assert names == ["LoRA, alpha = 2 r", "LoRA, alpha = 16", "head alone", "head alone, 95 % interval",
-                     "full fine-tuning", "full fine-tuning, 95 % interval"]  # fmt: skip
+    assert names == ["LoRA, alpha = 2 r", "LoRA, alpha = 16", "head alone", "head alone, 95\u00a0% interval",
+                     "full fine-tuning", "full fine-tuning, 95\u00a0% interval"]  # fmt: skip
     (axes,) = figure.axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "2", "4", "8", "16", "32"]
     lines = [line for line in axes.lines if len(line.get_xdata()) == 6]
