@@ -264,8 +264,8 @@ class RankConfig(TrainableConfig):
         None, ge=0.0, lt=1.0, description="default: the model's own; masks come from the replica's seed"
     )
     lr: float = noted(1e-3, "lr", "lr_head", ge=0.0, le=100.0, description="of the head")
-    lr_lora: float = Field(1e-3, ge=0.0, le=100.0)
-    lr_full: float = Field(1e-4, ge=0.0, le=100.0, description="of the encoder, for method=full")
+    lr_lora: float = Field(2e-3, ge=0.0, le=100.0)
+    lr_full: float = Field(3e-4, ge=0.0, le=100.0, description="of the encoder, for method=full")
     weight_decay: float = Field(0.01, ge=0.0, le=1.0, description="not on norm scales and biases")
     batch_size: int = Field(32, ge=1, le=65_536)
     epochs: int = Field(5, ge=1, le=10_000)
