@@ -158,7 +158,7 @@ _RANK_EMBEDDED = Profile(
     backbone="review_bert",
     seeds=3,
     settings={"lr": 5e-3, "lr_lora": 5e-3, "lr_full": 1e-3},
-    data={"train_examples": 4000, "test_examples": 1000, "max_length": 64},
+    data={"train_examples": 4000, "test_examples": 1000},
     gpus_per_trial=0.1,
 )
 _RANK_PAPER = Profile(dataset="sst2", backbone="prajjwal1/bert-tiny", seeds=5, gpus_per_trial=0.1)

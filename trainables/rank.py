@@ -59,12 +59,6 @@ def materials(configs: Sequence[RankConfig], load: bool) -> Materials:
         f"{first.backbone} starts from random weights (pretrained=false, weights_seed={first.weights_seed}): "
         "nothing here says what a pretrained model would reach",
     )  # fmt: skip
-    for config in configs:
-        if config.data.max_length > backbone.positions:
-            raise InputError(
-                f"data.max_length={config.data.max_length}: {config.backbone} has {backbone.positions} positions; "
-                f"allowed: 2..{backbone.positions}"
-            )
     classes = None if load else known_text_classes(first.dataset)
     if classes is not None:
         return Materials(classes, notices=notices)
@@ -87,8 +81,8 @@ def check(config: RankConfig, data: TextData, backbone: TextBackbone) -> None:
     """Whether a configuration fits its data.
 
     Raises:
-        InputError: labels outside the head, tokens outside the vocabulary, a held-out part that leaves a class without
-            training texts, or a warm-up as long as the run.
+        InputError: labels outside the head, tokens outside the vocabulary, texts longer than the positions, a held-out
+            part that leaves a class without training texts, or a warm-up as long as the run.
     """
     for part, labels in (("training", data.train_labels), ("test", data.test_labels)):
         if int(labels.min()) < 0 or int(labels.max()) >= data.classes:
@@ -96,6 +90,12 @@ def check(config: RankConfig, data: TextData, backbone: TextBackbone) -> None:
                 f"dataset {config.dataset!r}: {part} labels {int(labels.min())}..{int(labels.max())}; a head of "
                 f"{data.classes} classes allows 0..{data.classes - 1}"
             )
+    longest = max(int(data.train_offsets.diff().max()), int(data.test_offsets.diff().max()))
+    if longest > backbone.positions:
+        raise InputError(
+            f"data.max_length={config.data.max_length}: a text has {longest} tokens and {config.backbone} "
+            f"{backbone.positions} positions; allowed: 3..{backbone.positions}"
+        )
     highest = max(int(data.train_tokens.max()), int(data.test_tokens.max()))
     if highest >= backbone.vocabulary:
         raise InputError(

@@ -102,8 +102,11 @@ def load_text_backbone(name: str, pretrained: bool | None = True, weights_seed: 
     model.requires_grad_(False).eval()
     first = (config.classifier_dropout if getattr(config, "classifier_dropout", None) is not None
              else getattr(config, "seq_classif_dropout", getattr(config, "hidden_dropout_prob", 0.0)))  # fmt: skip
+    positions = int(config.max_position_embeddings)
+    if config.model_type in WITHOUT_POOLER:
+        positions -= int(config.pad_token_id or 0) + 1  # RoBERTa counts positions from behind the padding's
     return TextBackbone(
-        model, int(config.hidden_size), int(config.vocab_size), int(config.max_position_embeddings), float(first),
+        model, int(config.hidden_size), int(config.vocab_size), positions, float(first),
         "" if pretrained is None else _hash(model),
     )  # fmt: skip
 
