@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, BertForMaskedLM, BertForPreTraining
 
 from trainables.errors import InputError
@@ -106,12 +107,13 @@ def test_the_learning_rate_rises_and_falls() -> None:
 def test_the_command_makes_a_folder_of_any_text_and_repeats_itself(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "train.txt").write_text("\n".join(corpus("train", 200)))
-    arguments = ["--dataset", str(tmp_path / "text"), "--steps", "3", "--vocab-size", "150", "--max-length", "40"]
+    arguments = ["--dataset", str(tmp_path / "text"), "--steps", "3", "--max-length", "40"]
     for name in "ab":
         main([*arguments, "--out", str(tmp_path / name)])
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
+    assert first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
     model = BertForMaskedLM.from_pretrained(tmp_path / "a")
-    assert model.config.max_position_embeddings == 40 and len(load_tokenizer(str(tmp_path / "a"))) <= 150
+    assert model.config.max_position_embeddings == 40
 
 
 @pytest.mark.parametrize(

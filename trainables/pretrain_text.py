@@ -32,7 +32,7 @@ from trainables.text_source import EMBEDDED, open_text
 from trainables.tokenizing import SPECIAL_TOKENS, train_tokenizer
 
 DEFAULT_STEPS = 2500
-SHAPE = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
+SHAPE: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
 BATCH, WARM_UP, PEAK_LR, WEIGHT_DECAY, MAX_NORM = 64, 0.05, 2e-3, 0.01, 1.0
 MASKED, REPLACED_BY_MASK, REPLACED_BY_RANDOM = 0.15, 0.8, 0.1
 PAIRS = 0.5  # share of the sentences that are shown as two segments; the others look as they will to a classifier

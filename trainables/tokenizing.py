@@ -68,12 +68,13 @@ def train_tokenizer(sentences: Sequence[str], vocab_size: int, max_length: int) 
         max_length: of what the model reads, in tokens.
 
     Returns:
-        ``transformers.BertTokenizerFast``.
+        ``transformers.BertTokenizerFast``. Words are the same every time; the trainer of word pieces breaks ties at
+        random, so that its choice may differ from run to run.
 
     Source: WordPiece as trained by the ``tokenizers`` library.
     """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-    from transformers import BertTokenizerFast
+    from transformers import BertTokenizerFast  # type: ignore[attr-defined]  # made at import time
 
     model = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     model.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -90,8 +91,7 @@ def train_tokenizer(sentences: Sequence[str], vocab_size: int, max_length: int) 
             vocab_size=vocab_size, special_tokens=list(SPECIAL_TOKENS), show_progress=False
         )
         model.train_from_iterator(sentences, trainer)
-        found = model.get_vocab()
-        vocabulary = sorted(found, key=lambda token: found[token])
+        vocabulary = [*SPECIAL_TOKENS, *sorted(set(model.get_vocab()) - set(SPECIAL_TOKENS))]
     return _bert_tokenizer(BertTokenizerFast, vocabulary, max_length)
 
 
