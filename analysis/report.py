@@ -11,6 +11,10 @@ from matplotlib.figure import Figure
 from analysis.cells import Table
 from analysis.differences import differences
 from analysis.plots import ablation_by_task, accuracy_by_task
+from analysis.rank_plots import accuracy_by_rank, accuracy_by_trained_parameters, learning_curves
+from analysis.rank_sentences import rank_answer
+from analysis.rank_series import FINAL
+from analysis.rank_tables import rank_table, saturation_table, scaling_table
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
 from analysis.sentences import answer_sentences, stability_sentence
@@ -19,7 +23,7 @@ from analysis.tables import ablation_table, difference_table, stability_table, t
 from analysis.theory_plots import error_by_rank, gap_by_step
 from analysis.theory_sentences import spread_sentence, theory_answer
 from analysis.theory_series import cases
-from analysis.theory_tables import bound_table, scaling_table, worst_table
+from analysis.theory_tables import bound_table, theory_scaling_table, worst_table
 from analysis.tuning_curves import calibration, interference, learning_rates
 from analysis.tuning_plots import accuracy_by_parameters, accuracy_by_step_time
 from analysis.tuning_sentences import schedule_sentences, tuning_answer, tuning_stability_sentence
@@ -115,7 +119,7 @@ def tuning_report(run: Run, folder: Path) -> Report:
 def theory_report(run: Run, folder: Path) -> Report:
     """The report of the linear theory; the pictures are written into ``folder``."""
     every = cases(run)
-    tables = [bound_table(run, every), worst_table(run, every), scaling_table(run, every)]
+    tables = [bound_table(run, every), worst_table(run, every), theory_scaling_table(run, every)]
     pictures = {"error_by_rank.png": error_by_rank(run, every), "gap_by_step.png": gap_by_step(run, every)}
     return Report(
         question=_question(run),
@@ -127,10 +131,35 @@ def theory_report(run: Run, folder: Path) -> Report:
     )
 
 
+def rank_report(run: Run, folder: Path) -> Report:
+    """The report of a study of LoRA's rank; the pictures are written into ``folder``."""
+    found = differences(run, FINAL)
+    tables = [
+        rank_table(run),
+        scaling_table(run),
+        saturation_table(run),
+        difference_table(found, "Final top-1") if found else None,
+    ]
+    pictures = {
+        "accuracy_by_rank.png": accuracy_by_rank(run),
+        "accuracy_by_parameters.png": accuracy_by_trained_parameters(run),
+        "learning_curves.png": learning_curves(run),
+    }
+    return Report(
+        question=_question(run),
+        answer=rank_answer(run, found),
+        tables=[table for table in tables if table],
+        sentences=[tuning_stability_sentence(run, label) for label in configurations(run)],
+        pictures=_saved(folder, pictures),
+        markdown=folder / "report.md",
+    )
+
+
 REPORTS: dict[str, Callable[[Run, Path], Report]] = {
     "continual": continual_report,
     "tuning": tuning_report,
     "theory": theory_report,
+    "rank": rank_report,
 }
 
 

@@ -51,7 +51,7 @@ def worst_table(run: Run, every: pd.DataFrame) -> Table:
     return Table("Worst gap over seeds", columns, _by_case(run, final_cases(every), worst), caption, "worst_gap")
 
 
-def scaling_table(run: Run, every: pd.DataFrame) -> Table | None:
+def theory_scaling_table(run: Run, every: pd.DataFrame) -> Table | None:
     """The two scaling rules at equal numbers of steps, rank by rank; None where there is nothing to compare."""
     rows: list[list[Cell]] = []
     first, last = 0, int(every["step"].max()) if len(every) else 0

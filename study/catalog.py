@@ -179,3 +179,48 @@ register(
         report="theory",
     )
 )  # fmt: skip
+
+
+_RANKS = (1, 2, 4, 8, 16, 32)
+# 625 steps, not SST-2's 10,500: quicker rates
+_RANK_EMBEDDED = Profile(
+    dataset="reviews",
+    backbone="review_bert",
+    seeds=3,
+    settings={"lr": 5e-3, "lr_lora": 5e-3, "lr_full": 1e-3},
+    data={"train_examples": 4000, "test_examples": 1000},
+    gpus_per_trial=0.1,
+)
+_RANK_PAPER = Profile(dataset="sst2", backbone="prajjwal1/bert-tiny", seeds=5, gpus_per_trial=0.1)
+
+register(
+    Study(
+        name="lora_rank",
+        question="How much rank does LoRA need, and what do the head alone and full fine-tuning reach?",
+        trainable="rank",
+        configurations={
+            "head": {"method": "head"},
+            **{f"r={rank}": {"method": "lora", "rank": rank, "scaling": "proportional"} for rank in _RANKS},
+            "full": {"method": "full"},
+        },
+        objective=Objective(metric="final_top1"),
+        profiles={"embedded": _RANK_EMBEDDED, "paper": _RANK_PAPER},
+        report="rank",
+    )
+)
+
+register(
+    Study(
+        name="lora_scaling",
+        question="Does a fixed alpha harm high ranks, where alpha = c r does not?",
+        trainable="rank",
+        configurations={
+            f"r={rank}, {rule}": {"method": "lora", "rank": rank, "scaling": scaling}
+            for scaling, rule in {"proportional": "alpha=c r", "fixed": "alpha fixed"}.items()
+            for rank in _RANKS
+        },
+        objective=Objective(metric="final_top1"),
+        profiles={"embedded": _RANK_EMBEDDED, "paper": _RANK_PAPER},
+        report="rank",
+    )
+)

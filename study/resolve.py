@@ -83,6 +83,7 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     configs = _configurations(study, profile, options, files, dataset, backbone)
     trainable = importlib.import_module(f"trainables.{study.trainable}")
     materials = trainable.materials(list(configs.values()), load_data)
+    notices += materials.notices
     trials = []
     for label, config in configs.items():
         counts = trainable.count_parameters(config, materials.classes)
