@@ -24,7 +24,7 @@ from scipy import sparse
 from analysis.differences import CONFIDENCE
 
 SIMULATIONS = 1_000
-_MOST_SIMULATED = 20_000_000  # simulated values held at once
+_MOST_SIMULATED = 4_000_000  # simulated values held at once
 RESIDUAL = "residual"
 
 Values = NDArray[np.float64]
