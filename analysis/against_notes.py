@@ -177,8 +177,8 @@ def against_notes_tables(run: Run, metric: str | None = None) -> list[Table]:
         ]
         columns = ["reported runs", "difference", "noise of two single seeds", "p", "measured pairs as far apart"]
         caption = (
-            "Percentage points. p: two single seeds differ at least so much although their configurations have the same "
-            f"mean (normal model). {_scope(run)}"
+            "Percentage points. p: two single seeds differ at least so much although their configurations have the "
+            f"same mean (normal model). {_scope(run)}"
         )
         tables.append(Table("Reported differences beside seed noise", columns, rows, caption, "reported_differences"))
     return tables
@@ -187,10 +187,11 @@ def against_notes_tables(run: Run, metric: str | None = None) -> list[Table]:
 def difference_sentence(run: Run, one: Difference) -> str:
     """A reported difference beside the measured seed noise, in one sentence."""
     size, noise = 100 * abs(one.reported), 100 * one.std
+    chance = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.2f}"
     text = (
         f"Reported: {one.first} and {one.second} differ by {size:.2f} points; two single seeds measured here differ by "
         f"{noise:.2f} points (one standard deviation), so the seed alone makes such a difference with "
-        f"p {'< 0.001' if one.p < 0.001 else f'= {one.p:.2f}'} ({one.as_far} of {one.pairs} measured pairs are as far apart)"
+        f"{chance} ({one.as_far} of {one.pairs} measured pairs are as far apart)"
     )
     return f"{text}. {_scope(run)}"
 

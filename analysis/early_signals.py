@@ -153,8 +153,8 @@ def rank_signals(
     for place, column in enumerate(usable):
         area = 0.5 + float(observed[place] / pairs[column])
         m, n = int(m_of[column]), int(n_of[column])
-        names = (str(part) for part in features.columns[column])
-        found.append(Signal(*names, area, auc_interval(area, m, n, level), float(p[place]), m, n))
+        phase, name, summary = (str(part) for part in features.columns[column])
+        found.append(Signal(phase, name, summary, area, auc_interval(area, m, n, level), float(p[place]), m, n))
     found.sort(key=lambda one: (-abs(one.auc - 0.5), one.p, one.label))
     patterns = sum(_log_choose(len(rows), int(is_bad[rows].sum())) for rows in strata)
     return SignalSearch(tuple(found), max(float(np.exp(-patterns)), 1 / (1 + len(largest))))

@@ -1,7 +1,7 @@
 """How far the seeds of a configuration agree: location, spread, collapse and modes of a final metric, with intervals.
 
-Sources: interquartile mean and performance profiles over runs, Agarwal et al. 2021 (rliable); BCa intervals, Efron 1987;
-exact binomial intervals, Clopper and Pearson 1934; dip test, Hartigan and Hartigan 1985.
+Sources: interquartile mean and performance profiles, Agarwal et al. 2021 (rliable); BCa intervals, Efron 1987; exact
+binomial intervals, Clopper and Pearson 1934; dip test, Hartigan and Hartigan 1985.
 """
 
 import warnings

@@ -131,14 +131,14 @@ def power_sentence(noise: Noise, difference: float) -> str:
     pair = f"{noise.configuration} and {noise.baseline}"
     if noise.std == 0:
         return f"{pair} differ by the same amount for all {noise.n} common seeds, so any difference shows."
+    shown = 100 * smallest_difference(noise.n, noise.std)
     need, least, most = (seeds_needed(difference, std) for std in (noise.std, noise.low, noise.high))
     correlation = "" if noise.correlation is None else f", correlation of the pairs {noise.correlation:.2f}"
     return (
         f"To tell {pair} apart when they differ by {100 * abs(difference):.2g} points takes {_seeds(need)} (power "
         f"{100 * POWER:.0f} %, paired t test at {100 * (1 - CONFIDENCE):.0f} %; {_seeds(least)} to {_seeds(most)} for "
         f"the uncertainty of the noise); measured over {count(noise.n, 'seed')}, a difference within a seed varies by "
-        f"{100 * noise.std:.2f} points{correlation}; these seeds can show {100 * smallest_difference(noise.n, noise.std):.1f} "
-        "points or more."
+        f"{100 * noise.std:.2f} points{correlation}; these seeds can show {shown:.1f} points or more."
     )
 
 

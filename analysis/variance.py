@@ -195,8 +195,10 @@ def _intervals(model: Model, y: Values, found: Values, rng: np.random.Generator)
         # Values under any variance v of this component are others + sqrt(v) * own, so its estimate is a quadratic.
         rest = model.simulate(others, count, rng)
         own = z @ rng.normal(size=(z.shape[1], count))
-        pieces = [inverse[place] @ part for part in (model.forms(rest), model.forms(rest, own), model.forms(own))]
-        bounds.append(_inverted(float(unconstrained[place]), *pieces, scale=float(y.var())))
+        constant, mixed, square = (
+            inverse[place] @ forms for forms in (model.forms(rest), model.forms(rest, own), model.forms(own))
+        )
+        bounds.append(_inverted(float(unconstrained[place]), constant, mixed, square, float(y.var())))
     return bounds
 
 

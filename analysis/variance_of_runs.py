@@ -101,8 +101,8 @@ def variance_sentence(found: Split | None, scale: float = 100.0) -> str:
     largest = max(found.components, key=lambda one: one.variance)
     low, high = scale * np.sqrt(largest.low), scale * np.sqrt(largest.high)
     text = (
-        f"The largest source of spread is {largest.name}: {100 * (largest.share or 0):.0f} % of the variance, a standard "
-        f"deviation of {scale * largest.std:.1f} points (95 % interval {low:.1f} to {high:.1f})"
+        f"The largest source of spread is {largest.name}: {100 * (largest.share or 0):.0f} % of the variance, a "
+        f"standard deviation of {scale * largest.std:.1f} points (95 % interval {low:.1f} to {high:.1f})"
     )
     if RERUN in found.unidentified:
         text += f"; rerun noise cannot be told from the seed, since {found.unidentified[RERUN]}"
