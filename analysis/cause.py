@@ -8,7 +8,7 @@ other cause; a factor that was not varied, or only together with another, is sai
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -56,8 +56,9 @@ def causes(frame: pd.DataFrame, rng: np.random.Generator, rerun_is_zero: bool = 
     """
     n = len(frame)
     keys = list(_PARTS)
-    varied = [key for key in keys if frame[key].nunique() > 1]
-    factors = {key: frame[key].to_numpy() for key in keys}
+    varied = [key for key in keys if frame[key].nunique() > 1 and _changes_alone(frame, key)]
+    entangled = [key for key in keys if frame[key].nunique() > 1 and key not in varied]
+    factors = {key: frame[key].to_numpy() for key in keys if key not in entangled}
     for name in _COMBINED:
         parts = name.split(" x ")
         if all(part in varied for part in parts):
@@ -65,7 +66,7 @@ def causes(frame: pd.DataFrame, rng: np.random.Generator, rerun_is_zero: bool = 
     found = split(frame["value"].to_numpy(dtype=np.float64), factors, rng)
     if found is None:
         return Cause("", False, {}, {}, {}, n)
-    return _named(found, _residual(frame, varied, rerun_is_zero), rerun_is_zero)
+    return _named(found, _residual(frame, varied, rerun_is_zero), entangled, rerun_is_zero)
 
 
 def cause_of_runs(runs: Sequence[Run], rng: np.random.Generator, metric: str | None = None) -> Cause:
@@ -93,10 +94,15 @@ def cause_sentence(found: Cause) -> str:
     if shares:
         text += f" (others: {', '.join(shares.values())})"
     if not found.certain:
-        text += "; this is the largest, but not clearly larger than the others together"
+        text += "; this is the largest found, but not for certain"
     if found.unknown:
         text += f"; not known: {', '.join(f'{name} ({reason})' for name, reason in found.unknown.items())}"
     return f"{text}."
+
+
+def _changes_alone(frame: pd.DataFrame, key: str) -> bool:
+    """Whether a factor has two levels at equal levels of the others; else its effect cannot be told from theirs."""
+    return bool((frame.groupby([other for other in _PARTS if other != key])[key].nunique() > 1).any())
 
 
 def _residual(frame: pd.DataFrame, varied: Sequence[str], rerun_is_zero: bool) -> str:
@@ -112,21 +118,24 @@ def _residual(frame: pd.DataFrame, varied: Sequence[str], rerun_is_zero: bool) -
     return HYPERPARAMETER if rerun_is_zero and "hyperparameters" in varied else RERUN
 
 
-def _named(found: Split, residual: str, rerun_is_zero: bool) -> Cause:
+def _named(found: Split, residual: str, entangled: Sequence[str], rerun_is_zero: bool) -> Cause:
     cause_of = _PARTS | _COMBINED | {RESIDUAL: residual}
-    parts = [replace(one, name=cause_of[one.name]) for one in found.components]
-    variance = {
-        name: sum(one.variance for one in parts if one.name == name) for name in dict.fromkeys(p.name for p in parts)
-    }
-    total = sum(variance.values())
+    variance: dict[str, float] = {}
+    least: dict[str, float] = {}
+    for one in found.components:
+        name = cause_of[one.name]
+        variance[name] = variance.get(name, 0.0) + one.variance
+        least[name] = max(least.get(name, 0.0), one.low)
     unknown = {_PARTS[key]: reason for key, reason in found.unidentified.items() if key in _PARTS}
+    unknown |= {_PARTS[key]: "it never changed alone" for key in entangled}
     unknown = {name: reason for name, reason in unknown.items() if name not in variance}
     if RERUN not in variance and not rerun_is_zero:
         unknown[RERUN] = "no replica was run twice"
+    total = sum(variance.values())
     if total <= 0:
         return Cause("", False, {}, {}, unknown, found.n)
     named = max(variance, key=lambda name: variance[name])
-    least = max(one.low for one in parts if one.name == named)
-    certain = least > total - variance[named] and not any("together" in reason for reason in unknown.values())
     shares = {name: value / total for name, value in variance.items()}
-    return Cause(named, certain, shares, {name: float(np.sqrt(v)) for name, v in variance.items()}, unknown, found.n)
+    std = {name: float(np.sqrt(value)) for name, value in variance.items()}
+    certain = least[named] > total - variance[named] and not entangled
+    return Cause(named, certain, shares, std, unknown, found.n)

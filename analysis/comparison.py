@@ -210,7 +210,6 @@ def _change(
     rows = [run.trials[run.trials["trial_id"] == trial] for run, trial in zip((first, second), ids, strict=True)]
     label = str(rows[0]["configuration"].iloc[0])
     seeds = [set(one.loc[one["status"] == "finished", "seed"]) for one in rows]
-    only = [tuple(sorted(mine - others)) for mine, others in (seeds, seeds[::-1])]
     paired = own.dropna(subset=["first", "second"])
     a, b = paired["first"].to_numpy(dtype=np.float64), paired["second"].to_numpy(dtype=np.float64)
     unequal = (own["status_first"] != own["status_second"]).any() or (a != b).any()
@@ -219,7 +218,8 @@ def _change(
         label,
         IDENTICAL if same else UNDECIDED,
         tuple(int(seed) for seed in paired["seed"]),
-        *only,
+        tuple(sorted(seeds[0] - seeds[1])),
+        tuple(sorted(seeds[1] - seeds[0])),
         first_difference=earliest,
         parameters=_parameters(rows[0], rows[1]),
     )

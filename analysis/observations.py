@@ -20,8 +20,8 @@ def observations(runs: Sequence[Run], metric: str) -> pd.DataFrame:
         metric: a final metric, without ``metric.``.
 
     Returns:
-        columns run (place in ``runs``), configuration (label), hyperparameters (equal for configurations that differ in
-        a seed parameter only), seed, code and machine (identities of source and of versions with hardware), value, and
+        columns run (place in ``runs``), configuration (label), hyperparameters (parameters, data and weights; equal for
+        configurations that differ in a seed parameter only), seed, code and machine (identities of source and of versions with hardware), value, and
         one column per seed parameter that varies.
     """
     column = f"metric.{metric}"
@@ -35,17 +35,21 @@ def observations(runs: Sequence[Run], metric: str) -> pd.DataFrame:
         source = provenance.get("source_hash") or (rows["git_commit"].astype(str) + rows["diff_hash"].astype(str))
         machine = f"{provenance.get('versions')} {provenance.get('hardware')}"
         parameters = rows.filter(like="param.")
-        frames.append(parameters.assign(run=place, code=source, machine=machine, value=rows[column].astype(float)))
+        data = rows["data_hash"].astype(str) + rows["weights_hash"].astype(str)
+        value = rows[column].astype(float)
+        frames.append(parameters.assign(run=place, code=source, machine=machine, data=data, value=value))
         frames[-1][["configuration", "seed"]] = rows[["configuration", "seed"]]
     if not frames:
         return pd.DataFrame(columns=["run", "configuration", "hyperparameters", "seed", "code", "machine", "value"])
     frame = pd.concat(frames, ignore_index=True)
     parameters = [str(name) for name in frame.columns if str(name).startswith("param.")]
     seeds = [name for name in parameters if name.endswith(SEED_PARAMETERS) and frame[name].nunique(dropna=False) > 1]
-    frame["hyperparameters"] = frame["configuration"]
-    if seeds:
-        others = [name for name in parameters if name not in seeds]
-        frame["hyperparameters"] = frame.groupby(others, dropna=False).ngroup() if others else 0
+    # A parameter that only one version of the code knows is no difference between configurations.
+    known = frame.groupby("run")[parameters].count().gt(0).all() if parameters else pd.Series(dtype=bool)
+    alike = [name for name in parameters if known[name] and name not in seeds]
+    frame["hyperparameters"] = (
+        frame.groupby([*alike, "data"], dropna=False).ngroup() if alike else frame["configuration"]
+    )
     kept = ["run", "configuration", "hyperparameters", "seed", "code", "machine", "value", *seeds]
     return frame[kept].rename(columns={name: seed_name(name) for name in seeds})
 

@@ -63,7 +63,7 @@ def spread_p(first: ArrayLike, second: ArrayLike) -> NDArray[np.float64]:
 
 def _deviations(values: NDArray[np.float64]) -> NDArray[np.float64]:
     centre = np.asarray(stats.trim_mean(values, 0.25, axis=-1), dtype=np.float64)
-    return np.abs(values - centre[..., None])
+    return np.asarray(np.abs(values - centre[..., None]), dtype=np.float64)
 
 
 def _sign_patterns(n: int) -> NDArray[np.float64]:
