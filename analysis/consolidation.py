@@ -46,8 +46,8 @@ def consolidation_table(run: Run) -> Table | None:
         rows.append(cells)
     caption = (
         "Seeds in which slow alone was worse than the frozen backbone, of those measured, before → after "
-        "consolidation; one entry where both agree. The 95 % interval of all boundaries takes them as independent, though the "
-        "boundaries of one seed are not: it is too narrow."
+        "consolidation; one entry where both agree. The 95 % interval of all boundaries takes them as independent, "
+        "though the boundaries of one seed are not: it is too narrow."
     )
     columns = ["configuration", *(f"task {task + 1}" for task in range(tasks)), "all, before", "all, after"]
     return Table("Destructive consolidation", columns, rows, caption, "consolidation")

@@ -2,8 +2,10 @@
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -16,7 +18,6 @@ from analysis.records import Run
 from analysis.series import REPLICA, accuracy_by_boundary, boundary_kind, reported, task_count
 from analysis.style import (
     HEIGHT,
-    MOST_DRAWN,
     PALETTE,
     add_legend,
     color_and_marker,
@@ -28,6 +29,7 @@ from analysis.style import (
 from analysis.variance import Split
 
 MOST_ROWS = 30
+MOST_PANELS = 12
 FEWEST_SEEDS_VIOLIN = 10  # the outline of fewer values is that of the kernel
 BAD, GOOD = PALETTE[2], "#8A8A8A"
 
@@ -49,8 +51,8 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Fig
         color, _ = color_and_marker(row)
         percent = 100 * one.values
         if percent.size >= FEWEST_SEEDS_VIOLIN and np.ptp(percent) > 0:
-            body = axes.violinplot(percent, [row], orientation="horizontal", widths=0.8, showextrema=False)["bodies"][0]
-            body.set(facecolor=color, alpha=0.18, edgecolor="none")
+            drawn: Any = axes.violinplot(percent, [row], orientation="horizontal", widths=0.8, showextrema=False)
+            drawn["bodies"][0].set(facecolor=color, alpha=0.18, edgecolor="none")
         if percent.size:
             # A fixed spread across the row, so that equal values are seen to be several.
             offsets = 0.22 * (np.arange(percent.size) - (percent.size - 1) / 2) / max(percent.size - 1, 1)
@@ -77,47 +79,48 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Fig
         Line2D([], [], marker="|", color="black", linewidth=2.2, markersize=13, label="mean, 95 % bootstrap interval"),
     ]
     if kinds["reported"]:
-        star = {"marker": "*", "linestyle": "", "markersize": 13, "color": "white", "markeredgecolor": BAD}
+        star: dict[str, Any] = {
+            "marker": "*",
+            "linestyle": "",
+            "markersize": 13,
+            "color": "white",
+            "markeredgecolor": BAD,
+        }
         handles.append(Line2D([], [], label="reported in the notes (1 run), not measured here", **star))
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=10)
     return figure
 
 
 def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> Figure:
-    """Fraction of seeds above every threshold, with exact pointwise intervals.
+    """Fraction of seeds above every threshold, one panel per configuration with exact pointwise intervals.
 
     Args:
         run: the run.
         found: from ``stabilities``.
         metric: its final metric, a fraction.
     """
+    drawn = [(place, one) for place, one in enumerate(found) if one.values.size][:MOST_PANELS]
     figure = new_figure(run)
-    axes = figure.subplots()
-    plain_axes(axes)
-    drawn = [(place, one) for place, one in enumerate(found[:MOST_DRAWN]) if one.values.size]
-    handles = []
-    if drawn:
-        every = np.concatenate([one.values for _, one in drawn])
-        margin = 0.08 * max(float(np.ptp(every)), 0.01)
-        thresholds = np.linspace(every.min() - margin, every.max() + margin, 400)
-    for place, one in drawn:
-        color, marker = color_and_marker(place)
-        fraction, low, high = performance_profile(one.values, thresholds)
-        axes.fill_between(100 * thresholds, low, high, color=color, alpha=0.07, linewidth=0, step="post")
-        style = {"color": color, "marker": marker, "markersize": 6.0, "markeredgecolor": "white"}
-        # Marks at different places along each curve, since curves lie on one another.
-        axes.plot(100 * thresholds, fraction, linewidth=2, markevery=(17 * place % 60, 60), **style)
-        label = f"{one.configuration} (n={one.values.size})"
-        handles.append(Line2D([], [], linewidth=2, label=textwrap.fill(label, 28), **style))
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel(f"threshold of {metric.replace('_', ' ')} (%)")
-    axes.set_ylabel("fraction of seeds above the threshold")
+    panels, columns = _panels(figure, len(drawn))
+    every = np.concatenate([one.values for _, one in drawn]) if drawn else np.zeros(1)
+    margin = 0.08 * max(float(np.ptp(every)), 0.01)
+    thresholds = np.linspace(every.min() - margin, every.max() + margin, 400)
+    profiles = [performance_profile(one.values, thresholds) for _, one in drawn]
+    for number, ((place, one), axes) in enumerate(zip(drawn, panels, strict=False)):
+        for fraction, _, _ in profiles:
+            axes.plot(100 * thresholds, fraction, color="#BBBBBB", linewidth=0.9, zorder=1)
+        color, _ = color_and_marker(place)
+        fraction, low, high = profiles[number]
+        axes.fill_between(100 * thresholds, low, high, color=color, alpha=0.18, linewidth=0)
+        axes.plot(100 * thresholds, fraction, color=color, linewidth=2.2, zorder=3)
+        _panel_title(axes, f"{one.configuration} (n={one.values.size})", columns)
     if not drawn:
-        say_nothing(axes, "no seed has a final value")
-    hidden = f"; {len(found) - MOST_DRAWN} more configurations in the table" if len(found) > MOST_DRAWN else ""
-    subtitle(axes, f"{measured_setting(run)}; bands: 95 % exact interval at each threshold{hidden}")
-    if handles:
-        add_legend(figure, handles, loc="outside right center", fontsize=10)
+        say_nothing(panels[0], "no seed has a final value")
+    figure.supylabel("fraction of seeds above the threshold", fontsize=11)
+    hidden = len(found) - len(drawn)
+    note = f"; {hidden} more configurations in the table" if hidden > 0 else ""
+    label = f"threshold of {metric.replace('_', ' ')} (%)\n{measured_setting(run)}; grey: the other configurations; "
+    figure.supxlabel(f"{label}bands: 95 % exact interval at each threshold{note}", fontsize=10, parse_math=False)
     return figure
 
 
@@ -150,25 +153,25 @@ def variance_components(run: Run, found: Split | None) -> Figure:
 
 
 def departure_timeline(run: Run, found: Sequence[Departure]) -> Figure:
-    """Accuracy of every seed after every boundary, one panel per configuration with a bad seed; crosses where they left.
+    """Accuracy of every seed after every boundary, a panel per configuration with bad seeds; crosses: where they left.
 
     Args:
         run: the run.
         found: from ``departures``.
     """
-    labels = list(dict.fromkeys(one.configuration for one in found))[:6]
+    labels = list(dict.fromkeys(one.configuration for one in found))[:MOST_PANELS]
     figure = new_figure(run)
-    columns = min(3, max(len(labels), 1))
-    grid = figure.subplots(-(-max(len(labels), 1) // columns), columns, sharex=True, sharey=True, squeeze=False)
+    panels, columns = _panels(figure, len(labels))
     kind, boundaries = boundary_kind(run), task_count(run)
     curves = accuracy_by_boundary(run)
-    panels = list(grid.flat)
     for label, axes in zip(labels, panels, strict=False):
         own = [one for one in found if one.configuration == label]
         left = {(one.trial_id, one.seed): one for one in own}
         for replica, curve in curves[curves["configuration"] == label].groupby(REPLICA):
             bad = left.get((str(replica[0]), int(replica[1])))
-            style = {"color": BAD, "linewidth": 2.0, "zorder": 3} if bad else {"color": GOOD, "linewidth": 1.0}
+            style: dict[str, Any] = (
+                {"color": BAD, "linewidth": 2.0, "zorder": 3} if bad else {"color": GOOD, "linewidth": 1.0}
+            )
             line = "--" if bad else "-"
             axes.plot(curve["boundary"] + 1, 100 * curve["accuracy"], linestyle=line, marker=".", **style)
             if bad:
@@ -186,18 +189,12 @@ def departure_timeline(run: Run, found: Sequence[Departure]) -> Figure:
                 reached = one.accuracy is not None and one.accuracy == one.accuracy
                 height = one.accuracy if reached and one.accuracy is not None else one.fence
                 axes.plot(one.boundary + 1, 100 * height, "X", color="black", markersize=9, zorder=5)
-        plain_axes(axes)
         axes.set_xlim(0.7, max(boundaries, 1) + 0.3)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
-        axes.set_title(
-            textwrap.fill(label, 92 // columns), loc="left", fontsize=10, fontweight="bold", parse_math=False
-        )
-    for axes in panels[max(len(labels), 1) :]:
-        axes.remove()
+        axes.set_xlabel(kind)
+        _panel_title(axes, label, columns)
     if not labels:
-        plain_axes(panels[0])
         say_nothing(panels[0], "no seed diverged, ended below its frozen backbone or far below the others")
-    figure.supxlabel(kind, fontsize=11)
     figure.supylabel("accuracy (%)", fontsize=11)
     handles = [
         Line2D([], [], color=BAD, linewidth=2, linestyle="--", marker=".", label="bad seed"),
@@ -208,3 +205,22 @@ def departure_timeline(run: Run, found: Sequence[Departure]) -> Figure:
     note = f"{measured_setting(run)}{f'; {more} more configurations in the table' if more > 0 else ''}"
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=10, title=note, title_fontsize=9)
     return figure
+
+
+def _panels(figure: Figure, wanted: int) -> tuple[list[Axes], int]:
+    """At least one panel, in a grid with shared axes, and the columns; no numbers at the axes where none is wanted."""
+    columns = min(3 if wanted <= 9 else 4, max(wanted, 1))
+    grid = figure.subplots(-(-max(wanted, 1) // columns), columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for place, axes in enumerate(panels):
+        plain_axes(axes)
+        axes.tick_params(
+            labelbottom=bool(wanted) and place + columns >= wanted, labelleft=bool(wanted) and not place % columns
+        )
+    for axes in panels[max(wanted, 1) :]:
+        axes.remove()
+    return panels[: max(wanted, 1)], columns
+
+
+def _panel_title(axes: Axes, text: str, columns: int) -> None:
+    axes.set_title(textwrap.fill(text, 92 // columns), loc="left", fontsize=10, fontweight="bold", parse_math=False)

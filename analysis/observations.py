@@ -21,8 +21,8 @@ def observations(runs: Sequence[Run], metric: str) -> pd.DataFrame:
 
     Returns:
         columns run (place in ``runs``), configuration (label), hyperparameters (parameters, data and weights; equal for
-        configurations that differ in a seed parameter only), seed, code and machine (identities of source and of versions with hardware), value, and
-        one column per seed parameter that varies.
+        configurations that differ in a seed parameter only), seed, code and machine (identities of the source, and of
+        versions with hardware), value, and one column per seed parameter that varies.
     """
     column = f"metric.{metric}"
     frames = []
@@ -32,10 +32,10 @@ def observations(runs: Sequence[Run], metric: str) -> pd.DataFrame:
             continue
         rows = rows.dropna(subset=column)
         provenance = run.study.get("provenance") or {}
-        source = provenance.get("source_hash") or (rows["git_commit"].astype(str) + rows["diff_hash"].astype(str))
+        source = provenance.get("source_hash") or _joined(rows, "git_commit", "diff_hash")
         machine = f"{provenance.get('versions')} {provenance.get('hardware')}"
         parameters = rows.filter(like="param.")
-        data = rows["data_hash"].astype(str) + rows["weights_hash"].astype(str)
+        data = _joined(rows, "data_hash", "weights_hash")
         value = rows[column].astype(float)
         frames.append(parameters.assign(run=place, code=source, machine=machine, data=data, value=value))
         frames[-1][["configuration", "seed"]] = rows[["configuration", "seed"]]
@@ -57,3 +57,8 @@ def observations(runs: Sequence[Run], metric: str) -> pd.DataFrame:
 def seed_name(parameter: str) -> str:
     """``param.class_order_seed`` -> ``class order``."""
     return parameter.removeprefix("param.").removesuffix(SEED_PARAMETERS).replace("_", " ")
+
+
+def _joined(rows: pd.DataFrame, *columns: str) -> "pd.Series[str]":
+    # Nulls would make the whole text null, and groups leave nulls out.
+    return rows[list(columns)].astype(object).fillna("-").astype(str).agg(" ".join, axis=1)

@@ -70,5 +70,6 @@ def _sign_patterns(n: int) -> NDArray[np.float64]:
     """Shape (patterns, n); of two patterns that are each other's negative one is enough for a two-sided test."""
     if n <= MOST_SEEDS_EXACT:
         bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
-        return 1.0 - 2.0 * bits
-    return np.random.default_rng(0).choice([-1.0, 1.0], size=(RANDOM_SIGN_PATTERNS, n))
+    else:
+        bits = np.random.default_rng(0).integers(2, size=(RANDOM_SIGN_PATTERNS, n))
+    return np.asarray(1 - 2 * bits, dtype=np.float64)
