@@ -118,8 +118,10 @@ def compare(first: Run, second: Run, reruns: Sequence[Run] = (), metric: str | N
     noise = rerun_noise(first, reruns, metric)
     by_trial = dict(iter(replicas.groupby("trial_id")))
     nothing = replicas.iloc[:0]
+    trials = [dict(iter(run.trials.groupby("trial_id"))) for run in (first, second)]
     found = [
-        _change(first, second, ids, by_trial.get(ids[0], nothing), rows.by_trial.get(ids[0]), noise) for ids in pairs
+        _change(trials[0][ids[0]], trials[1][ids[1]], by_trial.get(ids[0], nothing), rows.by_trial.get(ids[0]), noise)
+        for ids in pairs
     ]
     return Comparison(
         first=str(first.study.get("run_id") or first.path.name),
@@ -199,17 +201,17 @@ def _finals(run: Run, metric: str, side: str) -> pd.DataFrame:
 
 
 def _change(
-    first: Run,
-    second: Run,
-    ids: tuple[str, str],
+    first: pd.DataFrame,
+    second: pd.DataFrame,
     own: pd.DataFrame,
     earliest: FirstDifference | None,
     noise: RerunNoise,
 ) -> ConfigurationChange:
     """One configuration, its p-values not yet corrected and its verdict open unless identical."""
-    rows = [run.trials[run.trials["trial_id"] == trial] for run, trial in zip((first, second), ids, strict=True)]
-    label = str(rows[0]["configuration"].iloc[0])
-    seeds = [set(one.loc[one["status"] == "finished", "seed"]) for one in rows]
+    label = str(first["configuration"].iloc[0])
+    seeds = [
+        set(rows["seed"].to_numpy()[(rows["status"] == "finished").to_numpy()].tolist()) for rows in (first, second)
+    ]
     paired = own.dropna(subset=["first", "second"])
     a, b = paired["first"].to_numpy(dtype=np.float64), paired["second"].to_numpy(dtype=np.float64)
     unequal = (own["status_first"] != own["status_second"]).any() or (a != b).any()
@@ -221,7 +223,7 @@ def _change(
         tuple(sorted(seeds[0] - seeds[1])),
         tuple(sorted(seeds[1] - seeds[0])),
         first_difference=earliest,
-        parameters=_parameters(rows[0], rows[1]),
+        parameters=_parameters(first, second),
     )
     if not a.size:
         return found
@@ -229,7 +231,7 @@ def _change(
     ratio = float(b.std(ddof=1) / a.std(ddof=1)) if a.size > 1 and a.std(ddof=1) > 0 else None
     return replace(
         found,
-        difference=paired_difference(label, str(first.study.get("run_id") or "first"), b, a),
+        difference=paired_difference(label, str(first["run_id"].iloc[0]), b, a),
         p_spread=None if spread is None else float(spread),
         spread_ratio=ratio,
         p_noise=_noise_p(b - a, same, noise),
@@ -277,7 +279,10 @@ def _judged(found: Sequence[ConfigurationChange]) -> list[ConfigurationChange]:
 
 def _parameters(first: pd.DataFrame, second: pd.DataFrame) -> tuple[str, ...]:
     """``name: value -> value`` of the parameters in which a configuration differs between the runs."""
-    a, b = (rows.iloc[0].filter(like="param.").dropna().to_dict() for rows in (first, second))
+    a, b = (
+        {name: rows[name].iloc[0] for name in rows if name.startswith("param.") and pd.notna(rows[name].iloc[0])}
+        for rows in (first, second)
+    )
     keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
     return tuple(f"{key.removeprefix('param.')}: {_text(a.get(key))} -> {_text(b.get(key))}" for key in keys)
 

@@ -3,10 +3,9 @@
 A boundary is destructive when slow alone is worse than the frozen backbone under the same head.
 """
 
-import numpy as np
 import pandas as pd
 
-from analysis.cells import Cell, Table
+from analysis.cells import EMPTY, Cell, Table
 from analysis.instability import exact_interval
 from analysis.records import Run
 from analysis.series import ablation_by_task, configurations, task_count
@@ -31,18 +30,21 @@ def consolidation_table(run: Run) -> Table | None:
     counts, tasks = destructive_counts(run), task_count(run)
     if counts.empty:
         return None
-    by_place = counts.set_index(["configuration", "moment", "task"])
-    rows: list[list[Cell]] = []
-    for label in [label for label in configurations(run) if (counts["configuration"] == label).any()]:
+    places = counts.set_index(["configuration", "moment", "task"])[["destructive", "n"]]
+    cell = {place: f"{k}/{n}" for place, k, n in places.itertuples(name=None)}
+    sums = counts.groupby(["configuration", "moment"])[["destructive", "n"]].sum()
+    low, high = exact_interval(sums["destructive"], sums["n"])
+    total = {
+        place: f"{k} of {n} ({100 * a:.0f}-{100 * b:.0f} %)"
+        for (place, k, n), a, b in zip(sums.itertuples(name=None), low, high, strict=True)
+    }
+    known, rows = set(counts["configuration"]), []
+    for label in [label for label in configurations(run) if label in known]:
         cells: list[Cell] = [label]
         for task in range(tasks):
-            sides = [_cell(by_place, label, moment, task) for moment in MOMENTS]
-            cells.append(sides[0] if sides[0] == sides[1] else " → ".join(side or "–" for side in sides))
-        own = counts[counts["configuration"] == label]
-        for moment in MOMENTS:
-            k, n = own.loc[own["moment"] == moment, ["destructive", "n"]].sum()
-            low, high = exact_interval(k, n) if n else (np.nan, np.nan)
-            cells.append(f"{k} of {n} ({100 * low:.0f}-{100 * high:.0f} %)" if n else None)
+            before, after = (cell.get((label, moment, task)) for moment in MOMENTS)
+            cells.append(after if before == after else f"{before or EMPTY} → {after or EMPTY}")
+        cells += [total.get((label, moment)) for moment in MOMENTS]
         rows.append(cells)
     caption = (
         "Seeds in which slow alone was worse than the frozen backbone, of those measured, before → after "
@@ -68,10 +70,3 @@ def consolidation_sentence(run: Run) -> str:
         worst = (after["destructive"] / after["n"]).idxmax()
         text += f", most often after it in {worst} ({after.loc[worst, 'destructive']} of {after.loc[worst, 'n']})"
     return f"{text}."
-
-
-def _cell(counts: pd.DataFrame, label: str, moment: str, task: int) -> str | None:
-    if (label, moment, task) not in counts.index:
-        return None
-    row = counts.loc[(label, moment, task)]
-    return f"{row['destructive']}/{row['n']}"

@@ -37,13 +37,15 @@ def accuracy_matrices(run: Run, configuration: str) -> dict[int, NDArray[np.floa
 def continual_table(run: Run) -> Table:
     """Final metrics of every replica that has them, and their mean over the seeds of a configuration, in per cent."""
     rows: list[list[Cell]] = []
+    finals = {metric: series.finals_of(run, metric) for metric in METRICS}
+    replicas = run.trials["configuration"].value_counts()
     for label in series.configurations(run):
-        known = {metric: series.final_values(run, label, metric) for metric in METRICS}
+        known = {metric: own[label] for metric, own in finals.items()}
         seeds = sorted(set().union(*(own.index for own in known.values())))
         for seed in seeds:
             values = [known[metric].get(seed) for metric in METRICS]
             rows.append([label, str(seed), *(None if value is None else f"{100 * value:.2f}" for value in values)])
-        planned = len(series.replicas(run, label))
+        planned = int(replicas.get(label, 0))
         spreads = [Spread.of(own.to_numpy(dtype=np.float64), planned) for own in known.values()]
         rows.append([label, "all", *spreads])
     caption = (

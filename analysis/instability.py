@@ -10,18 +10,20 @@ from dataclasses import dataclass, field
 
 import diptest
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.differences import CONFIDENCE
 from analysis.records import Run
-from analysis.series import configurations, final_accuracy, finals_of, replicas
+from analysis.series import configurations, finals_of
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 STATISTICS = ("mean", "std", "iqm", "median")
 RESAMPLES = 2_000
 FEWEST_SEEDS_BOOTSTRAP = 3  # two seeds have three different bootstrap samples
 FEWEST_SEEDS_DIP = 4  # where the table of the dip's critical values begins
+_FINAL, _FROZEN = "metric.final_accuracy", "metric.final_frozen_accuracy"
 _BATCH = 200  # resamples held at once
 
 Interval = tuple[float, float]
@@ -92,27 +94,26 @@ def summaries(values: Mapping[str, ArrayLike], rng: np.random.Generator) -> dict
         in the order of ``values``.
     """
     samples = {label: np.asarray(sample, dtype=np.float64) for label, sample in values.items()}
-    intervals: dict[str, dict[str, Interval]] = {}
-    for n in sorted({sample.size for sample in samples.values() if sample.size >= FEWEST_SEEDS_BOOTSTRAP}):
+    found: dict[str, Summary] = {}
+    for n in sorted({sample.size for sample in samples.values() if sample.size}):
         labels = [label for label, sample in samples.items() if sample.size == n]
-        low, high = bootstrap_intervals(np.stack([samples[label] for label in labels]), rng)
-        for column, label in enumerate(labels):
-            pairs = zip(low[:, column], high[:, column], strict=True)
-            intervals[label] = {name: (float(a), float(b)) for name, (a, b) in zip(STATISTICS, pairs, strict=True)}
-    return {
-        label: Summary(
-            n=sample.size,
-            mean=float(sample.mean()),
-            std=float(sample.std(ddof=1)) if sample.size > 1 else None,
-            iqm=float(stats.trim_mean(sample, 0.25)),
-            low=float(sample.min()),
-            high=float(sample.max()),
-            quantiles=dict(zip(QUANTILES, map(float, np.quantile(sample, QUANTILES)), strict=True)),
-            intervals=intervals.get(label, {}),
-        )
-        for label, sample in samples.items()
-        if sample.size
-    }
+        table = np.stack([samples[label] for label in labels])
+        mean, iqm = table.mean(axis=1), stats.trim_mean(table, 0.25, axis=1)
+        std = table.std(axis=1, ddof=1) if n > 1 else None
+        quantiles = np.quantile(table, QUANTILES, axis=1)
+        limits = bootstrap_intervals(table, rng) if n >= FEWEST_SEEDS_BOOTSTRAP else None
+        for row, label in enumerate(labels):
+            found[label] = Summary(
+                n=n,
+                mean=float(mean[row]),
+                std=None if std is None else float(std[row]),
+                iqm=float(iqm[row]),
+                low=float(table[row].min()),
+                high=float(table[row].max()),
+                quantiles=dict(zip(QUANTILES, quantiles[:, row].tolist(), strict=True)),
+                intervals={} if limits is None else _by_statistic(limits[0][:, row], limits[1][:, row]),
+            )
+    return {label: found[label] for label in samples if label in found}
 
 
 def bootstrap_intervals(table: Values, rng: np.random.Generator) -> tuple[Values, Values]:
@@ -173,18 +174,20 @@ def exact_interval(successes: ArrayLike, n: ArrayLike) -> tuple[Values, Values]:
     return low, high
 
 
-def collapse(run: Run, configuration: str) -> Collapse | None:
-    """Seeds of one configuration that ended below the frozen backbone or diverged; None where nothing is known."""
-    final = final_accuracy(run, configuration).dropna(subset="frozen")
-    if final.empty and f"metric.{_FROZEN}" not in run.trials:
-        return None
-    below = int((final["final"] < final["frozen"]).sum())
-    diverged = int((replicas(run, configuration)["status"] == "diverged").sum())
-    n = len(final) + diverged
-    if n == 0:
-        return None
-    low, high = exact_interval(below + diverged, n)
-    return Collapse(below, diverged, n, (float(low), float(high)))
+def collapses(run: Run) -> dict[str, Collapse]:
+    """Seeds that ended below the frozen backbone or diverged, by configuration; those of which nothing is known are
+    left out, which is all of them where the frozen backbone was not measured."""
+    if not {_FINAL, _FROZEN} <= set(run.trials.columns):
+        return {}
+    rows = run.trials[["configuration", "status", _FINAL, _FROZEN]]
+    finished = (rows["status"] == "finished") & rows[_FINAL].notna() & rows[_FROZEN].notna()
+    below, diverged = finished & (rows[_FINAL] < rows[_FROZEN]), rows["status"] == "diverged"
+    parts = pd.DataFrame({"below": below, "diverged": diverged, "n": finished | diverged})
+    counts = parts.groupby(rows["configuration"]).sum()
+    counts = counts[counts["n"] > 0]
+    low, high = exact_interval(counts["below"] + counts["diverged"], counts["n"])
+    places = zip(counts.itertuples(name=None), low, high, strict=True)
+    return {label: Collapse(below, diverged, n, (float(a), float(b))) for (label, below, diverged, n), a, b in places}
 
 
 def dip_p(values: ArrayLike) -> float | None:
@@ -210,21 +213,22 @@ def stabilities(run: Run, metric: str, rng: np.random.Generator) -> list[Stabili
         rng: draws the bootstrap samples.
     """
     finals = {label: own.to_numpy(dtype=np.float64) for label, own in finals_of(run, metric).items()}
-    known, planned = summaries(finals, rng), run.trials["configuration"].value_counts()
+    known, fallen, planned = summaries(finals, rng), collapses(run), run.trials["configuration"].value_counts()
     return [
         Stability(
             label,
             int(planned.get(label, 0)),
             finals[label],
             known.get(label),
-            collapse(run, label),
+            fallen.get(label),
             dip_p(finals[label]),
         )
         for label in configurations(run)
     ]
 
 
-_FROZEN = "final_frozen_accuracy"
+def _by_statistic(low: Values, high: Values) -> dict[str, Interval]:
+    return dict(zip(STATISTICS, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
 def _statistics(sample: Values, axis: int) -> Values:

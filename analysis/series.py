@@ -132,7 +132,10 @@ def ablation_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, moment (before | after), part (frozen | fast | slow | combined),
     accuracy: the ablations at every task boundary."""
     frame = _of_tasks(run, "ablation").rename(columns={"value": "accuracy"})
-    frame[["moment", "part"]] = frame["name"].str.split("/", n=1, expand=True).reindex(columns=[0, 1])
+    # Split once per name, not once per row.
+    split = {name: [*name.split("/", 1), ""] for name in frame["name"].unique()}
+    frame["moment"] = frame["name"].map({name: parts[0] for name, parts in split.items()})
+    frame["part"] = frame["name"].map({name: parts[1] for name, parts in split.items()})
     kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
     return frame.loc[kept, ["configuration", *REPLICA, "task", "moment", "part", "accuracy"]].reset_index(drop=True)
 
