@@ -3,7 +3,8 @@
 Random-effects model: y = mean + one normal effect per level of every factor + a residual, all independent. Factors may
 be crossed (configurations share seeds) or nested (reruns within configuration and seed). The components are MINQUE(0)
 estimates: quadratic forms set equal to their expectations, in closed form, with sums over groups only. For balanced
-data they are the ANOVA estimates, which REML gives too when they are positive. A component that comes out negative is
+data they are the ANOVA estimates, which REML gives too when they are positive; for unbalanced data they are unbiased
+but less precise than REML. A component that comes out negative is
 set to 0 and the others are estimated again without it.
 
 Intervals invert a simulated test: those values of a component under which an estimate as low, or as high, as the one
@@ -172,7 +173,7 @@ def split(values: ArrayLike, factors: Mapping[str, ArrayLike], rng: np.random.Ge
         return None
     kept, reasons = identifiable(factors)
     model = Model(kept) if kept else _residual_only(y.size)
-    found = model.estimate(y)
+    found = model.estimate(y) if np.ptp(y) else np.zeros(len(model.names))
     bounds = _intervals(model, y, found, rng)
     total = float(found.sum())
     components = tuple(

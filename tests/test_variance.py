@@ -8,7 +8,7 @@ from scipy import stats
 from synthetic import make_run, seeded_finals
 
 from analysis.records import read_run
-from analysis.variance import RESIDUAL, split
+from analysis.variance import RESIDUAL, Model, identifiable, split
 from analysis.variance_of_runs import variance_sentence, variance_split, variance_table
 
 CONFIGURATIONS, SEEDS, RERUNS = 6, 8, 2
@@ -30,19 +30,19 @@ def test_components_are_those_of_a_mixed_model():
     parts = {name: f"0 + C({name})" for name in FACTORS}
     model = smf.mixedlm("y ~ 1", frame, groups="all", vc_formula=parts).fit(reml=True)
     reference = dict(zip(model.model.exog_vc.names, model.vcomp, strict=True)) | {RESIDUAL: model.scale}
-    for name, variance in reference.items():
-        assert found[name].variance == pytest.approx(variance, rel=2e-3)
+    for name, expected in reference.items():
+        assert found[name].variance == pytest.approx(expected, rel=2e-3)
     assert sum(one.share for one in found.components) == pytest.approx(1)
 
 
 def test_unbalanced_estimates_are_unbiased():
     rng = np.random.default_rng(1)
     kept = rng.random(SEED.size) < 0.7
-    factors = {name: codes[kept] for name, codes in FACTORS.items()}
-    found = [split(simulated(rng, TRUE)[kept], factors, rng) for _ in range(60)]
-    for name in ("both", RESIDUAL):
-        mean = np.mean([one[name].variance for one in found])
-        assert mean == pytest.approx(TRUE[name], rel=0.2)
+    model = Model(identifiable({name: codes[kept] for name, codes in FACTORS.items()})[0])
+    values = np.stack([simulated(rng, TRUE)[kept] for _ in range(4_000)], axis=1)
+    found = np.linalg.solve(model.expected, model.forms(values)).mean(axis=1)
+    # Before negative ones are set to 0.
+    assert dict(zip(model.names, found, strict=True)) == pytest.approx(TRUE, rel=0.1)
 
 
 def test_a_single_component_has_the_chi_square_interval():
@@ -58,17 +58,17 @@ def test_intervals_cover_the_true_components():
     rng, hits = np.random.default_rng(0), dict.fromkeys(TRUE, 0)
     for _ in range(200):
         found = split(simulated(rng, TRUE), FACTORS, rng)
-        for name, variance in TRUE.items():
-            hits[name] += found[name].low <= variance <= found[name].high
+        for name, true in TRUE.items():
+            hits[name] += found[name].low <= true <= found[name].high
     assert all(0.90 <= count / 200 <= 0.99 for count in hits.values()), hits
 
 
 def test_a_component_of_zero_stays_zero_with_a_finite_interval_from_zero():
     rng = np.random.default_rng(0)
     none = {**TRUE, "configuration": 0.0}
-    found = [split(simulated(rng, none), FACTORS, rng)["configuration"] for _ in range(20)]
+    found = [split(simulated(rng, none), FACTORS, rng)["configuration"] for _ in range(12)]
     assert min(one.variance for one in found) == 0.0
-    assert sum(one.low == 0.0 for one in found) >= 17
+    assert sum(one.low == 0.0 for one in found) >= 9
     assert all(np.isfinite(one.high) and one.high >= one.variance for one in found)
 
 
