@@ -1,7 +1,7 @@
 """Where the numbers in a table or a picture come from: data set, backbone and seeds, measured and reported."""
 
 from analysis.records import Run
-from analysis.series import configurations, replicas, reported, task_count
+from analysis.series import configurations, reported, task_count
 
 _SETTING = {"dataset": "data set", "backbone": "backbone"}
 
@@ -42,7 +42,7 @@ def same_setting(run: Run) -> bool:
 def measured_caption(run: Run) -> str:
     """The sentence under a table of measured values."""
     text = f"Measured: {measured_setting(run)}; mean ± standard deviation over seeds"
-    if any(len(replicas(run, label)) == 1 for label in configurations(run)):
+    if (run.trials["configuration"].value_counts() == 1).any():
         text += "; of a single seed no spread can be said"
     unfinished = int((run.trials["status"] != "finished").sum())
     if unfinished:

@@ -80,6 +80,43 @@ def final_values(run: Run, configuration: str, metric: str) -> "pd.Series[float]
     return rows.dropna(subset=f"metric.{metric}").groupby("seed")[f"metric.{metric}"].mean().astype(float)
 
 
+def objective_metric(run: Run) -> str:
+    """The final metric that the study judges configurations by."""
+    metric = (run.study.get("objective") or {}).get("metric")
+    return str(metric or {"tuning": "final_top1"}.get(str(run.study.get("report")), "final_accuracy"))
+
+
+def boundary_kind(run: Run) -> str:
+    """What replicas report after: ``task`` or ``epoch``, the name of the column in the metric rows."""
+    return str(run.study.get("boundary") or "task")
+
+
+def finals_of(run: Run, metric: str) -> "dict[str, pd.Series[float]]":
+    """``final_values`` of every configuration at once, in display order; empty series where there are none."""
+    column = f"metric.{metric}"
+    rows = run.trials[run.trials["status"] == "finished"]
+    if column not in rows:
+        return {label: pd.Series(dtype=float) for label in configurations(run)}
+    means = rows.dropna(subset=column).groupby(["configuration", "seed"])[column].mean().astype(float)
+    found = {str(label): own.droplevel(0) for label, own in means.groupby(level=0)}
+    return {label: found.get(label, pd.Series(dtype=float)) for label in configurations(run)}
+
+
+def accuracy_by_boundary(run: Run) -> pd.DataFrame:
+    """Accuracy on the test set after every boundary (task or epoch) that was reached, of every replica.
+
+    Returns:
+        columns configuration, status, trial_id, seed, boundary (counted from 0), accuracy (a fraction); rows sorted by
+        trial, seed and boundary. Empty where a study measures no such thing.
+    """
+    position, frame = boundary_kind(run), measured(run, "eval")
+    name = next((name for name in ("accuracy", "top1") if (frame["name"] == name).any()), "")
+    frame = frame[(frame["name"] == name) & frame[position].notna()]
+    frame = frame.rename(columns={position: "boundary", "value": "accuracy"}).astype({"boundary": int})
+    frame = frame[["configuration", "status", *REPLICA, "boundary", "accuracy"]]
+    return frame.drop_duplicates([*REPLICA, "boundary"], keep="last").sort_values([*REPLICA, "boundary"])
+
+
 def accuracy_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, accuracy: all classes seen so far, after every task reached.
 
@@ -95,7 +132,10 @@ def ablation_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, moment (before | after), part (frozen | fast | slow | combined),
     accuracy: the ablations at every task boundary."""
     frame = _of_tasks(run, "ablation").rename(columns={"value": "accuracy"})
-    frame[["moment", "part"]] = frame["name"].str.split("/", n=1, expand=True).reindex(columns=[0, 1])
+    # Split once per name, not once per row.
+    split = {name: [*name.split("/", 1), ""] for name in frame["name"].unique()}
+    frame["moment"] = frame["name"].map({name: parts[0] for name, parts in split.items()})
+    frame["part"] = frame["name"].map({name: parts[1] for name, parts in split.items()})
     kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
     return frame.loc[kept, ["configuration", *REPLICA, "task", "moment", "part", "accuracy"]].reset_index(drop=True)
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from analysis import series
 from analysis.captions import count, measured_caption, reported_caption
 from analysis.cells import EMPTY, Cell, Change, Spread, Table
-from analysis.differences import FEWEST_SEEDS_PERMUTATION, PairedDifference, smallest_permutation_p
+from analysis.differences import FEWEST_SEEDS_PERMUTATION, PairedDifference
+from analysis.permutation import smallest_permutation_p
 from analysis.records import STATUSES, Run
 from analysis.series import Reported
 
