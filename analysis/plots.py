@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -13,7 +12,7 @@ from analysis import series
 from analysis.captions import measured_setting
 from analysis.records import Run
 from analysis.series import configurations, reported, task_count
-from analysis.style import MOST_DRAWN, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
+from analysis.style import MOST_DRAWN, Picture, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
 
 MOST_PANELS = 12
 PARTS: dict[str, dict[str, Any]] = {
@@ -24,7 +23,7 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-def accuracy_by_task(run: Run) -> Figure:
+def accuracy_by_task(run: Run) -> Picture:
     """One line per configuration, every seed faint behind its mean, reported runs dashed.
 
     The mean is over the seeds that reached the task. Reported runs are drawn only where their protocol has as many
@@ -65,10 +64,11 @@ def accuracy_by_task(run: Run) -> Figure:
     lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
     size = 10 if lines <= 22 else 7
     add_legend(figure, handles, loc="outside right center", fontsize=size, labelspacing=0.7)
-    return figure
+    caption = f"Accuracy on all classes seen so far, task by task: {subtitle}."
+    return figure.showing(measured, caption)
 
 
-def ablation_by_task(run: Run) -> Figure:
+def ablation_by_task(run: Run) -> Picture:
     """One panel per configuration: frozen backbone, slow only and combined, after consolidation, over the seeds."""
     measured, tasks = series.ablation_by_task(run), task_count(run)
     measured = measured[measured["moment"] == "after"]
@@ -92,7 +92,8 @@ def ablation_by_task(run: Run) -> Figure:
     note = f"After consolidation; {measured_setting(run)}; line: mean over seeds, band: their range"
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=11, title=note, title_fontsize=10)
     figure.supylabel("accuracy on all classes seen so far (%)", fontsize=11)
-    return figure
+    caption = "Accuracy of the frozen backbone, of the slow adapter alone and of both, with the same trained head"
+    return figure.showing(measured, f"{caption}. {note}.")
 
 
 def _ablation_panel(axes: Axes, own: pd.DataFrame, tasks: int) -> None:

@@ -36,11 +36,10 @@ def answer_sentences(run: Run, found: Sequence[PairedDifference]) -> list[str]:
         run: the run.
         found: the paired differences of that run.
     """
-    labels = configurations(run)
     compared = comparison_sentences(run, found, "final_accuracy")
     if not any_final(run, "final_accuracy"):
         return compared
-    return [*compared, _trust(run, labels)]
+    return [*compared, trust_sentence(run)]
 
 
 def any_final(run: Run, metric: str) -> bool:
@@ -109,8 +108,9 @@ def _alike(found: Sequence[PairedDifference]) -> str:
     return f"{joined(clauses, len(alike))} cannot be told apart from {alike[0].baseline} with {count(n, 'seed')}."
 
 
-def _trust(run: Run, labels: Sequence[str]) -> str:
+def trust_sentence(run: Run) -> str:
     """What happened to the replicas of the whole run."""
+    labels = configurations(run)
     total, finished = len(run.trials), int((run.trials["status"] == "finished").sum())
     text = f"{finished} of {count(total, 'replica')} finished{others(list(run.trials['status']))}"
     without = [label for label in labels if final_accuracy(run, label).empty]

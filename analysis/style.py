@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,9 +19,21 @@ MARKERS = "osD^vPX"
 MOST_DRAWN = 14  # configurations: beyond two rounds of the palette no line can be told from another
 
 
-def new_figure(run: Run, height: float = HEIGHT) -> Figure:
+class Picture(Figure):
+    """A figure that knows what it shows: ``data``, the values that were drawn, and ``caption``, a sentence or two."""
+
+    data: pd.DataFrame | None = None
+    caption: str = ""
+
+    def showing(self, data: pd.DataFrame, caption: str) -> "Picture":
+        """The same figure with its data and caption set."""
+        self.data, self.caption = data, caption
+        return self
+
+
+def new_figure(run: Run, height: float = HEIGHT) -> Picture:
     """An empty page, ``height`` inches tall, with the study's question as its title."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    figure = Picture(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     title = textwrap.fill(run.study.get("question") or str(run.study.get("study", "")), 88)
     # A dollar sign in a label is text, not mathematics.

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -17,6 +16,7 @@ from analysis.series import REPLICA, configurations
 from analysis.style import (
     HEIGHT,
     MOST_DRAWN,
+    Picture,
     add_legend,
     color_and_marker,
     new_figure,
@@ -40,7 +40,7 @@ MOST_COLUMNS, MOST_PANELS = 5, 15
 SMALLEST_RATE = 1e-6  # below, the axis is linear, so that a rate of 0 is on the page
 
 
-def learning_rates(run: Run) -> Figure:
+def learning_rates(run: Run) -> Picture:
     """Per configuration the rate of each group with its floor, and below it how the norm of the LoRA weights moves.
 
     The steps in which LoRA is to be frozen are shaded: the norm must be level there.
@@ -85,10 +85,12 @@ def learning_rates(run: Run) -> Figure:
     add_legend(
         figure, handles, loc="outside lower center", ncols=len(handles), fontsize=10, title=note, title_fontsize=10
     )
-    return figure
+    caption = "Learning rate of each group of parameters, and the norm of the LoRA weights since its first record"
+    curves = {f"lr/{group}": frame for group, frame in rates.items()} | {"weight_norm/lora": norms}
+    return figure.showing(_long(curves, labels), f"{caption}; steps in which LoRA is frozen are shaded. {note}.")
 
 
-def calibration(run: Run) -> Figure:
+def calibration(run: Run) -> Picture:
     """ECE per epoch, and at the end before and after temperature scaling; mean over seeds, each seed faint."""
     figure = new_figure(run)
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -127,10 +129,12 @@ def calibration(run: Run) -> Figure:
         say_nothing(right, "no temperature was fitted")
     note = f"{measured_setting(run)}; thick or large: mean over seeds, thin or small: each seed"
     _legend_below(figure, handles, note)
-    return figure
+    data = _long({"ece": ece} | {f"ece_{moment}": frame for moment, frame in sides.items()}, labels)
+    caption = "Expected calibration error (15 bins) by epoch, and after the last before and after temperature scaling"
+    return figure.showing(data, f"{caption}: {note}.")
 
 
-def interference(run: Run) -> Figure | None:
+def interference(run: Run) -> Picture | None:
     """The cosine between what LoRA-only and norm-only updates do to the logits, and gradient norms, per epoch.
 
     None where no configuration measured it: it needs both groups.
@@ -148,10 +152,12 @@ def interference(run: Run) -> Figure | None:
     subtitle(left, "changes of the logits by a LoRA-only and a norm-only update: below 0 they oppose each other", 54)
     both = set(cosine["configuration"])
     shown = []
+    curves = {"interference": cosine}
     for group in groups(run, "diagnostics", "grad_norm"):
         frame = by_epoch(run, "diagnostics", f"grad_norm/{group}")
         frame = frame[frame["configuration"].isin(both) & (frame["value"] > 0)]
         shown += [group] if len(frame) else []
+        curves[f"grad_norm/{group}"] = frame
         _epoch_lines(right, frame, labels, linestyle=GROUP_LINES.get(group, "-."), seeds=False)
     right.set_yscale("log")
     right.set_ylabel("norm of the gradient")
@@ -162,8 +168,18 @@ def interference(run: Run) -> Figure | None:
     for group in shown:
         style: dict[str, Any] = {"color": "#444444", "linestyle": GROUP_LINES.get(group, "-.")}
         handles.append(Line2D([], [], label=f"gradient of {group}", **style))
-    _legend_below(figure, handles, f"{measured_setting(run)}; thick: mean over seeds, thin: each seed")
-    return figure
+    note = f"{measured_setting(run)}; thick: mean over seeds, thin: each seed"
+    _legend_below(figure, handles, note)
+    caption = (
+        "Cosine between the changes of the logits by a LoRA-only and a norm-only update, and norms of the gradient"
+    )
+    return figure.showing(_long(curves, labels), f"{caption}, by epoch: {note}.")
+
+
+def _long(curves: dict[str, pd.DataFrame], labels: list[str]) -> pd.DataFrame:
+    """The curves of the configurations that are drawn, below each other, with their name in a column."""
+    frame = pd.concat([curve.assign(name=name) for name, curve in curves.items()], ignore_index=True)
+    return frame[frame["configuration"].isin(labels)].reset_index(drop=True)
 
 
 def _rate_panel(axes: Axes, rates: dict[str, pd.DataFrame], highest: float) -> None:
@@ -217,7 +233,7 @@ def _epoch_axis(axes: Axes, epochs: int) -> None:
     axes.set_xlabel("epoch")
 
 
-def _legend_below(figure: Figure, handles: list[Line2D], note: str) -> None:
+def _legend_below(figure: Picture, handles: list[Line2D], note: str) -> None:
     layout: dict[str, Any] = {"loc": "outside lower center", "ncols": 3, "title": note, "title_fontsize": 10}
     add_legend(figure, handles, fontsize=10 if len(handles) <= 9 else 8, **layout)
 
