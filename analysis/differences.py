@@ -13,13 +13,14 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from analysis.records import Run
-from analysis.series import configurations, final_values
+from analysis.series import configurations, final_table, final_values
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3  # below this an interval exists but says next to nothing
 FEWEST_SEEDS_PERMUTATION = 5  # below this the smallest possible p-value is above 0.1
 MOST_SEEDS_EXACT = 14  # 2**14 sign patterns; beyond, random ones
 RANDOM_SIGN_PATTERNS = 20_000
+MOST_AT_ONCE = 1_000_000  # numbers of a batch of sign patterns: memory
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,21 @@ def differences(run: Run, metric: str = "final_accuracy") -> list[PairedDifferen
     """Every configuration against the first, where they have a finished seed in common, Holm-corrected.
 
     Args:
-        run: the run.
+        run: the run; all of its configurations are compared, also those that are not shown.
         metric: the final metric to compare, a fraction.
     """
-    labels = configurations(run)
-    return corrected([one for label in labels[1:] if (one := difference(run, label, labels[0], metric))])
+    labels, table = configurations(run.whole), final_table(run.whole, metric)
+    if labels[:1] != list(table.index[:1]):
+        return []
+    values = table.to_numpy()
+    shared = np.isfinite(values) & np.isfinite(values[0])
+    return corrected(
+        [
+            paired_difference(str(table.index[row]), labels[0], values[row, own], values[0, own])
+            for row, own in enumerate(shared)
+            if row and own.any()
+        ]
+    )
 
 
 def difference(run: Run, configuration: str, baseline: str, metric: str) -> PairedDifference | None:
@@ -117,8 +128,9 @@ def corrected(found: Sequence[PairedDifference]) -> list[PairedDifference]:
 
 
 def smallest_permutation_p(n: int) -> float:
-    """The smallest two-sided p-value that n sign flips can give: all signs alike, two patterns of 2**n."""
-    return 2.0 / 2**n
+    """The smallest two-sided p-value that n sign flips can give: all signs alike, two patterns of 2**n or of those
+    that are drawn."""
+    return 2.0 ** (1 - n) if n <= MOST_SEEDS_EXACT else 2.0 / (RANDOM_SIGN_PATTERNS + 1)
 
 
 def _sign_flip_p(difference: np.ndarray) -> float:
@@ -128,6 +140,7 @@ def _sign_flip_p(difference: np.ndarray) -> float:
         np.mean,
         permutation_type="samples",
         vectorized=True,
+        batch=max(1, MOST_AT_ONCE // difference.size),
         n_resamples=2**difference.size if exact else RANDOM_SIGN_PATTERNS,
         rng=np.random.default_rng(0),
     )

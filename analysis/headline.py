@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from analysis.captions import count, measured_setting
 from analysis.differences import PairedDifference
 from analysis.ranking import Ranking
 from analysis.records import Run
 from analysis.sentences import any_final, joined, others, outcomes, trust_sentence
-from analysis.series import configurations, final_values
+from analysis.series import configurations, final_table, final_values
 
 SENTENCES = 3
 MOST_IN_BRIEF = 4  # configurations in a short sentence
@@ -96,8 +94,9 @@ def _incomparable(run: Run, metric: str) -> str:
 
 def _spread(run: Run, metric: str, name: str) -> str:
     """How far the seeds of a configuration differ, from the steadiest to the least steady."""
-    values = {label: final_values(run, label, metric) for label in configurations(run)}
-    ranges = {label: 100 * float(np.ptp(own.to_numpy())) for label, own in values.items() if len(own) > 1}
+    table = 100 * final_table(run.whole, metric)
+    table = table[table.notna().sum(axis=1) > 1]
+    ranges = (table.max(axis=1) - table.min(axis=1)).to_dict()
     if not ranges:
         return f"With a single finished seed per configuration nothing can be said about the spread of {name}."
     steady, loose = min(ranges, key=lambda label: ranges[label]), max(ranges, key=lambda label: ranges[label])
@@ -140,12 +139,13 @@ def _floors(floors: Sequence[PairedDifference]) -> str:
 
 
 def _outcome(run: Run, metric: str = "") -> str:
-    total, statuses = len(run.trials), list(run.trials["status"])
+    total, statuses = len(run.whole.trials), list(run.whole.trials["status"])
     if not total:
         return f"Of the replicas {outcomes(statuses)}."
     text = f"{statuses.count('finished')} of {count(total, 'replica')} finished{others(statuses)}"
-    without = [label for label in configurations(run) if metric and final_values(run, label, metric).empty]
-    if without:
+    having = set(final_table(run.whole, metric).index)
+    without = [label for label in configurations(run.whole) if label not in having]
+    if metric and without:
         text += f", no {metric.replace('_top1', ' top-1')} of {joined(without[:MOST_IN_BRIEF], len(without))}"
     return f"{text}."
 

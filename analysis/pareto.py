@@ -13,6 +13,7 @@ import moocore
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from analysis.records import Run
 from analysis.series import configurations
@@ -102,10 +103,10 @@ class Front:
 
 
 def final_objectives(run: Run) -> tuple[list[Objective], list[Objective]]:
-    """Those of ``OBJECTIVES`` in which the configurations differ, and those in which the seeds differ as much.
+    """Those of ``OBJECTIVES`` in which the configurations differ, and those in which the seeds alone may explain it.
 
-    The range of the means has to exceed the largest standard deviation over seeds (ddof 1): otherwise the front would
-    be one of noise, as with the memory of a process that served several configurations.
+    Decided by a one-way analysis of variance at level 1 - ``CONFIDENCE``, where there are several seeds: otherwise the
+    front would be one of noise, as with the memory of a process that served several configurations.
     """
     telling: list[Objective] = []
     noisy: list[Objective] = []
@@ -113,12 +114,18 @@ def final_objectives(run: Run) -> tuple[list[Objective], list[Objective]]:
         if any(objective.name == other.name for other in (*telling, *noisy)):
             continue
         values = seed_values(run, [objective])
-        by_configuration = values.groupby(level="configuration", sort=False)[objective.column]
-        means, spread = by_configuration.mean(), by_configuration.std(ddof=1).max()
-        if len(means) < 2 or np.ptp(means.to_numpy()) <= EPSILON:
-            continue
-        (noisy if np.ptp(means.to_numpy()) <= (0 if np.isnan(spread) else spread) else telling).append(objective)
+        ends = np.flatnonzero(np.diff(pd.factorize(values.index.get_level_values("configuration"))[0])) + 1
+        samples = np.split(values[objective.column].to_numpy(), ends)
+        if len(samples) > 1 and np.ptp([own.mean() for own in samples]) > EPSILON:
+            (telling if _differ(samples) else noisy).append(objective)
     return telling, noisy
+
+
+def _differ(samples: Sequence[Array]) -> bool:
+    """Whether the means of the samples, which are not all equal, differ by more than chance."""
+    if all(np.ptp(own) <= EPSILON for own in samples):
+        return True  # no spread, or single seeds, of which none is known
+    return float(stats.f_oneway(*samples).pvalue) < 1 - CONFIDENCE
 
 
 def seed_values(run: Run, objectives: Sequence[Objective]) -> pd.DataFrame:
@@ -131,8 +138,9 @@ def seed_values(run: Run, objectives: Sequence[Objective]) -> pd.DataFrame:
     rows = rows.reindex(columns=["configuration", "seed", *columns]).astype(dict.fromkeys(columns, float))
     rows = rows[np.isfinite(rows[columns]).all(axis=1)]
     values = rows.groupby(["configuration", "seed"])[columns].mean()
-    order = [label for label in configurations(run) if label in values.index.get_level_values(0)]
-    return values.reindex(order, level="configuration") if order else values
+    place = {label: number for number, label in enumerate(configurations(run))}
+    order = values.index.get_level_values("configuration").map(place)
+    return values.iloc[np.argsort(order.to_numpy(int), kind="stable")]
 
 
 def costs(points: Array, objectives: Sequence[Objective]) -> Array:
@@ -184,7 +192,7 @@ def pareto_front(
 
     probability: Array | None = None
     interval, knee_probability, drawn = None, None, None
-    resampled = np.argsort(moocore.pareto_rank(mean_costs), kind="stable")[:MOST_RESAMPLED]
+    resampled = np.sort(np.argsort(moocore.pareto_rank(mean_costs), kind="stable")[:MOST_RESAMPLED])
     if counts.min() >= FEWEST_SEEDS:
         kept = values.loc[[labels[place] for place in resampled]]
         drawn = costs(resampled_means(kept, rng, resamples), chosen)

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from analysis.attainment import attainment_surfaces, staircase
 from analysis.captions import measured_setting
 from analysis.pareto import Front, Objective, seed_values
-from analysis.pareto_tables import pairs
+from analysis.pareto_tables import pairs, shown_labels
 from analysis.records import Run
 from analysis.series import configurations
 from analysis.style import (
@@ -31,6 +31,7 @@ BAND: dict[str, Any] = {"color": "#0072B2", "alpha": 0.13, "linewidth": 0}
 MEDIAN: dict[str, Any] = {"color": "#0072B2", "linewidth": 1.2, "linestyle": (0, (4, 2))}
 FRONT: dict[str, Any] = {"color": "#444444", "linewidth": 1.6}
 KNEE: dict[str, Any] = {"marker": "o", "markersize": 17, "markerfacecolor": "none", "markeredgecolor": "#000000"}
+OTHERS: dict[str, Any] = {"linestyle": "", "marker": ".", "markersize": 3, "color": "#9A9A9A", "rasterized": True}
 GRID_POINTS = 400  # of a staircase
 
 
@@ -46,14 +47,10 @@ def pareto_picture(run: Run, found: Sequence[Front]) -> Picture | None:
     rows = -(-len(drawn) // columns)
     figure = new_figure(run, HEIGHT * (1 if rows == 1 else 0.8 * rows))
     grid = figure.subplots(rows, columns, squeeze=False)
-    labels = configurations(run)
-    # Members of a front first, so that they are drawn where not all can be.
-    first = [label for front, _ in drawn for label in front.members]
-    kept = list(dict.fromkeys([*first, *labels]))[:MOST_DRAWN]
-    shown = [label for label in labels if label in kept]
+    shown = shown_labels(run, found, MOST_DRAWN)
     frames = []
     for axes, (front, objectives) in zip(grid.flat, drawn, strict=False):
-        values = seed_values(run, objectives)
+        values = seed_values(run.whole, objectives)
         _panel(axes, front, objectives, values, shown)
         frames.append(_frame(front, objectives, values))
     for axes in list(grid.flat)[len(drawn) :]:
@@ -64,9 +61,9 @@ def pareto_picture(run: Run, found: Sequence[Front]) -> Picture | None:
     ]
     handles += [Line2D([], [], label="front of the means", **FRONT), Line2D([], [], label="knee", linestyle="", **KNEE)]
     handles += [Patch(label="attained, worst to best seed", **BAND), Line2D([], [], label="attained, median", **MEDIAN)]
-    note = f"{measured_setting(run)}; large: mean, bars: standard deviation over seeds, small: each seed"
-    hidden = len(labels) - len(shown)
-    note += f"; {hidden} more configurations are not drawn" if hidden else ""
+    note = f"{measured_setting(run.whole)}; large: mean, bars: standard deviation over seeds, small: each seed"
+    hidden = len(configurations(run.whole)) - len(shown)
+    note += f"; grey: means of {hidden:,} more configurations" if hidden else ""
     layout: dict[str, Any] = {"ncols": 4, "title": textwrap.fill(note, 120), "title_fontsize": 10}
     add_legend(figure, handles, loc="outside lower center", fontsize=9, handlelength=2, **layout)
     caption = "; ".join(
@@ -107,8 +104,11 @@ def _panel(
         axes.fill_between(grid, worst, best, step="post", zorder=0, **BAND)
         axes.plot(grid, median, drawstyle="steps-post", zorder=1, **MEDIAN)
     axes.plot(grid, stairs(front.points[front.on_front]), drawstyle="steps-post", zorder=2, **FRONT)
+    places = {label: place for place, label in enumerate(front.labels)}
+    others = front.points[[place for label, place in places.items() if label not in set(shown)]]
+    axes.plot(others[:, 1] * cost.scale, others[:, 0] * reached.scale, zorder=1, **OTHERS)
     for number, label in enumerate(shown):
-        if label not in front.labels:
+        if label not in places:
             continue
         color, marker = color_and_marker(number)
         own = values.xs(label, level="configuration")

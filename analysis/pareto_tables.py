@@ -1,6 +1,7 @@
 """What the Pareto fronts of a run say: a table of who is on which front, one of the fronts, and sentences."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,52 +14,54 @@ from analysis.pareto import (
     RESAMPLES,
     Front,
     Objective,
-    final_objectives,
     pareto_front,
     seed_values,
 )
 from analysis.records import Run
+from analysis.selection import MOST_SHOWN
 from analysis.sentences import MOST_NAMED, joined
 from analysis.series import configurations, replicas
 
 
-def fronts(run: Run, rng: np.random.Generator) -> list[Front]:
+def fronts(run: Run, objectives: Sequence[Objective], rng: np.random.Generator) -> list[Front]:
     """The first objective against each other one, then all at once where there are more than two.
 
-    Empty where the configurations differ in fewer than two objectives, or fewer than two configurations have them.
+    Empty with fewer than two objectives, or where fewer than two configurations have them.
     """
-    objectives, _ = final_objectives(run)
     sets: list[tuple[Objective, ...]] = [(objectives[0], other) for other in objectives[1:]]
     if len(objectives) > 2:
         sets.append(tuple(objectives))
     found = []
     for chosen in sets:
-        values = seed_values(run, chosen)
+        values = seed_values(run.whole, chosen)
         if values.index.get_level_values("configuration").nunique() > 1:
             found.append(pareto_front(values, chosen, rng))
     return found
 
 
-def front_table(run: Run, found: Sequence[Front]) -> Table:
+def front_table(run: Run, found: Sequence[Front], noisy: Sequence[Objective] = ()) -> Table:
     """A row per configuration: its means, and for every front whether it is on it, how surely, or who dominates it.
 
     Args:
         run: the run.
         found: its fronts, at least one.
+        noisy: objectives that were left out, since the seeds alone may explain them.
     """
+    labels, whole = shown_labels(run, found), run.whole
     objectives = list(dict.fromkeys(objective for front in found for objective in front.objectives))
     columns = ["configuration", *(objective.heading for objective in objectives), *map(_heading, found)]
-    values = [seed_values(run, [one]).groupby(level="configuration")[one.column] for one in objectives]
+    shown = replace(whole, trials=whole.trials[whole.trials["configuration"].isin(labels)])
+    values = [seed_values(shown, [one]).groupby(level="configuration")[one.column] for one in objectives]
     measured = [{str(label): own.to_numpy() for label, own in groups} for groups in values]
     rows: list[list[Cell]] = []
-    for label in configurations(run):
-        planned = replicas(run, label)["seed"].nunique()
+    for label in labels:
+        planned = replicas(whole, label)["seed"].nunique()
         spreads = [
             _value(own.get(label, np.empty(0)), one, planned) for own, one in zip(measured, objectives, strict=True)
         ]
         rows.append([label, *spreads, *(_place(front, label) for front in found)])
     caption = (
-        f"Measured: {measured_setting(run)}; mean ± standard deviation over finished seeds. A configuration is on a "
+        f"Measured: {measured_setting(whole)}; mean ± standard deviation over finished seeds. A configuration is on a "
         "front when no other is as good in all of its objectives and better in one."
     )
     if any(front.probability is not None for front in found):
@@ -70,11 +73,21 @@ def front_table(run: Run, found: Sequence[Front]) -> Table:
         caption += " Of a configuration with a single seed no probability can be said."
     if any(len(front.labels) > MOST_RESAMPLED for front in found):
         caption += f" Resampled are the {MOST_RESAMPLED} configurations of lowest Pareto rank."
-    _, noisy = final_objectives(run)
+    if len(labels) < len(configurations(whole)):
+        caption += (
+            f" Of {len(configurations(whole)):,} configurations {len(labels)} have a row, members of a front first."
+        )
     if noisy:
         names = joined([objective.name for objective in noisy], len(noisy))
-        caption += f" Left out, since the seeds differ in it as much as the configurations do: {names}."
+        caption += f" Left out, since the seeds alone may explain how it differs (analysis of variance): {names}."
     return Table("Pareto fronts: configurations", columns, rows, caption, "pareto_configurations")
+
+
+def shown_labels(run: Run, found: Sequence[Front], most: int = MOST_SHOWN) -> list[str]:
+    """At most this many configurations, in display order: members of a front before those that the run shows."""
+    members = [label for front in found for label in front.members]
+    kept = set(list(dict.fromkeys([*members, *configurations(run)]))[:most])
+    return [label for label in configurations(run.whole) if label in kept]
 
 
 def fronts_table(found: Sequence[Front]) -> Table:

@@ -12,7 +12,17 @@ from analysis import series
 from analysis.captions import measured_setting
 from analysis.records import Run
 from analysis.series import configurations, reported, task_count
-from analysis.style import MOST_DRAWN, Picture, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
+from analysis.style import (
+    MOST_DRAWN,
+    Picture,
+    add_legend,
+    color_and_marker,
+    each_seed,
+    new_figure,
+    plain_axes,
+    say_nothing,
+    some_seeds,
+)
 
 MOST_PANELS = 12
 PARTS: dict[str, dict[str, Any]] = {
@@ -38,7 +48,7 @@ def accuracy_by_task(run: Run) -> Picture:
     for number, label in enumerate(labels[:MOST_DRAWN]):
         color, marker = color_and_marker(number)
         own = measured[measured["configuration"] == label]
-        for _, seed in own.groupby(["trial_id", "seed"]):
+        for _, seed in some_seeds(own).groupby(["trial_id", "seed"]):
             seed = seed.sort_values("task")
             axes.plot(seed["task"] + 1, 100 * seed["accuracy"], color=color, linewidth=1.0, alpha=0.3, zorder=2)
         mean = 100 * own.groupby("task")["accuracy"].mean()
@@ -58,7 +68,7 @@ def accuracy_by_task(run: Run) -> Picture:
         say_nothing(axes, "no seed has finished a task")
     hidden = len(labels) - MOST_DRAWN
     note = f"; {hidden} more configurations in the table" if hidden > 0 else ""
-    subtitle = f"{measured_setting(run)}; thick: mean over seeds, thin: each seed{note}"
+    subtitle = f"{measured_setting(run)}; thick: mean over seeds, thin: {each_seed(run)}{note}"
     axes.set_title(subtitle, loc="left", fontsize=10, color="#444444", parse_math=False)
     # In the middle, below the title's lines, which take the whole width.
     lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)

@@ -16,12 +16,14 @@ from analysis.document import Report, Section
 from analysis.headline import continual_headline, three_sentences, tuning_headline
 from analysis.page import write_pages
 from analysis.pareto import METHODS as PARETO_METHODS
+from analysis.pareto import final_objectives
 from analysis.pareto_plots import pareto_picture
 from analysis.pareto_tables import front_sentences, front_table, fronts, fronts_table
 from analysis.pictures import save_pictures
 from analysis.plots import ablation_by_task, accuracy_by_task
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
+from analysis.selection import shortened
 from analysis.sentences import answer_sentences, stability_sentence
 from analysis.series import configurations
 from analysis.tables import ablation_table, difference_table, stability_table, task_table
@@ -53,7 +55,7 @@ def build_report(run_dir: Path) -> Report:
     Raises:
         RecordsError: not a readable run directory, or a kind of report that is not in ``REPORTS``.
     """
-    run = read_run(Path(run_dir))
+    run = shortened(read_run(Path(run_dir)))
     kind = str(run.study.get("report"))
     if kind not in REPORTS:
         raise RecordsError(f"{run.path / STUDY_FILE}: report {kind!r} is unknown; known: {', '.join(sorted(REPORTS))}")
@@ -81,7 +83,7 @@ def continual_report(run: Run, folder: Path) -> Report:
         question=_question(run),
         answer=continual_headline(run, found) or details,
         details=details,
-        tables=tables + ([difference_table(found)] if found else []),
+        tables=tables + ([difference_table(run, found)] if found else []),
         sentences=[stability_sentence(run, label) for label in configurations(run)],
         pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
@@ -92,16 +94,18 @@ def continual_report(run: Run, folder: Path) -> Report:
 def tuning_report(run: Run, folder: Path) -> Report:
     """The report of a study that compares ways of fine-tuning; the pictures are written into ``folder``."""
     found = differences(run, "final_top1")
-    # A report that is built again says the same: the bootstrap has a generator of its own.
-    orders = rankings(run, ("best_top1", "final_top1"), np.random.default_rng(0))
-    floors = {metric: floor_effects(run, metric) for metric in ("best_top1", "final_top1")}
+    # A report that is built again says the same: the bootstrap has a generator of its own. No order is claimed of the
+    # best of many configurations, which would be an order of their luck.
+    metrics = ("best_top1", "final_top1")
+    orders = rankings(run, metrics, np.random.default_rng(0)) if run.whole is run else []
+    floors = {metric: floor_effects(run, metric) if run.whole is run else [] for metric in metrics}
     tables = [
         methods_table(run),
         ranking_table(orders) if orders else None,
         floor_table(run, floors) if any(floors.values()) else None,
         efficiency_table(run),
         tuning_stability_table(run),
-        difference_table(found, "Final top-1") if found else None,
+        difference_table(run, found, "Final top-1") if found else None,
     ]
     pictures = {
         "accuracy_by_parameters.png": accuracy_by_parameters(run),
@@ -126,11 +130,12 @@ def tuning_report(run: Run, folder: Path) -> Report:
 
 def pareto_section(run: Run, folder: Path) -> Section | None:
     """Fronts over the final metrics in which the configurations differ; None with fewer than two of these."""
-    found = fronts(run, np.random.default_rng(0))
+    telling, noisy = final_objectives(run.whole)
+    found = fronts(run, telling, np.random.default_rng(0))
     pictures = save_pictures(folder, {"pareto.png": pareto_picture(run, found)})
     if not found:
         return None
-    tables = [front_table(run, found), fronts_table(found)]
+    tables = [front_table(run, found, noisy), fronts_table(found)]
     return Section("Pareto fronts", front_sentences(found), tables, pictures, PARETO_METHODS)
 
 

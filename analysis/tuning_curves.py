@@ -19,9 +19,11 @@ from analysis.style import (
     Picture,
     add_legend,
     color_and_marker,
+    each_seed,
     new_figure,
     plain_axes,
     say_nothing,
+    some_seeds,
     subtitle,
 )
 from analysis.tuning_sentences import freeze_steps
@@ -79,7 +81,7 @@ def learning_rates(run: Run) -> Picture:
             grid[row, column].remove()
     handles: list[Any] = [Line2D([], [], label=group, **_group_style(group)) for group in rates]
     handles += [Line2D([], [], label="floor (eta_min)", **FLOOR), Patch(label="LoRA to be frozen", **FROZEN)]
-    note = f"{measured_setting(run)}; one line per seed"
+    note = f"{measured_setting(run)}; lines: {each_seed(run)}"
     hidden = len(configurations(run)) - MOST_PANELS
     note += f"; {hidden} more configurations are not drawn" if hidden > 0 else ""
     add_legend(
@@ -127,7 +129,7 @@ def calibration(run: Run) -> Picture:
     subtitle(right, "last epoch, temperature scaling: hollow before, filled after", 46)
     if all(frame.empty for frame in sides.values()):
         say_nothing(right, "no temperature was fitted")
-    note = f"{measured_setting(run)}; thick or large: mean over seeds, thin or small: each seed"
+    note = f"{measured_setting(run)}; thick or large: mean over seeds, thin or small: {each_seed(run)}"
     _legend_below(figure, handles, note)
     data = _long({"ece": ece} | {f"ece_{moment}": frame for moment, frame in sides.items()}, labels)
     caption = "Expected calibration error (15 bins) by epoch, and after the last before and after temperature scaling"
@@ -168,7 +170,7 @@ def interference(run: Run) -> Picture | None:
     for group in shown:
         style: dict[str, Any] = {"color": "#444444", "linestyle": GROUP_LINES.get(group, "-.")}
         handles.append(Line2D([], [], label=f"gradient of {group}", **style))
-    note = f"{measured_setting(run)}; thick: mean over seeds, thin: each seed"
+    note = f"{measured_setting(run)}; thick: mean over seeds, thin: {each_seed(run)}"
     _legend_below(figure, handles, note)
     caption = (
         "Cosine between the changes of the logits by a LoRA-only and a norm-only update, and norms of the gradient"
@@ -187,7 +189,7 @@ def _rate_panel(axes: Axes, rates: dict[str, pd.DataFrame], highest: float) -> N
     axes.set_yscale("symlog", linthresh=SMALLEST_RATE)
     axes.set_ylim(0, 3 * max(highest, SMALLEST_RATE))
     for group, frame in rates.items():
-        for _, own in frame.groupby(REPLICA):
+        for _, own in some_seeds(frame).groupby(REPLICA):
             axes.plot(own["step"], own["value"], zorder=2, drawstyle="steps-post", **_group_style(group))
     if all(frame.empty for frame in rates.values()):
         say_nothing(axes, "not recorded")
@@ -195,7 +197,7 @@ def _rate_panel(axes: Axes, rates: dict[str, pd.DataFrame], highest: float) -> N
 
 def _norm_panel(axes: Axes, norms: pd.DataFrame) -> None:
     plain_axes(axes)
-    for _, own in norms.groupby(REPLICA):
+    for _, own in some_seeds(norms).groupby(REPLICA):
         # The norms at the start lie further apart from seed to seed than training moves them.
         change = own["value"] - own["value"].iloc[0]
         # In steps: a slope towards the first record after the warm-up would look like a move within it.
@@ -216,7 +218,7 @@ def _epoch_lines(
         if own.empty:
             continue
         color, marker = color_and_marker(number)
-        for _, seed in own.groupby(REPLICA) if seeds else ():
+        for _, seed in some_seeds(own).groupby(REPLICA) if seeds else ():
             axes.plot(seed["epoch"] + 1, seed["value"], color=color, linewidth=1.0, alpha=0.3, zorder=2)
         mean = own.groupby("epoch")["value"].mean()
         style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 6.0, "markeredgecolor": "white"}

@@ -111,10 +111,10 @@ def write_run(folder: Path, kind: str, rows: int, seeds: int | None) -> None:
 def main() -> None:
     lines = [
         "# Time and memory of the report (`python benchmarks/report_time.py`)\n",
-        f"{time.strftime('%Y-%m-%d')}, {hardware()['cpu']}, {hardware()['cores']} cores. Synthetic runs, 100 metric rows",
-        "per replica; one process per report, reading the Parquet files and writing the page with its pictures. Peak",
-        "memory is the largest resident set. Growth: CPU time over that of the smallest run, divided by the growth of",
-        "n log n.\n",
+        f"{time.strftime('%Y-%m-%d')}, {hardware()['cpu']}, {hardware()['cores']} cores. Synthetic runs, 100 metric",
+        "rows per replica; one process per report, reading the Parquet files and writing the page with its pictures.",
+        "Peak memory is the largest resident set. Growth: CPU time over that of the smallest run, over the growth",
+        "of n log n.\n",
         "| run | metric rows | replicas | configurations | wall (s) | CPU (s) | peak (MiB) | growth / n log n |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]

@@ -84,7 +84,8 @@ def test_hypervolume_is_the_area_that_brute_force_and_moocore_count(table):
     span = np.where(np.ptp(points, axis=0) > 0, np.ptp(points, axis=0), 1.0)
     scaled = (points - points.min(axis=0)) / span
     xs = np.unique([*scaled[:, 0], REFERENCE])
-    area = sum((right - left) * (REFERENCE - scaled[scaled[:, 0] <= left, 1].min()) for left, right in zip(xs, xs[1:]))
+    heights = [REFERENCE - scaled[scaled[:, 0] <= left, 1].min() for left in xs[:-1]]
+    area = float(np.diff(xs) @ np.array(heights))
     found = front(table).hypervolume
     assert found == pytest.approx(area / REFERENCE**2)
     assert found == pytest.approx(moocore.hypervolume(scaled, ref=[REFERENCE] * 2) / REFERENCE**2)
@@ -130,7 +131,7 @@ def test_shared_seeds_are_paired():
     values = frame(table)
     apart = values.reset_index().assign(seed=lambda rows: rows["seed"] + 10 * (rows["configuration"] == "c1"))
     unpaired = pareto_front(apart.set_index(["configuration", "seed"]), (UP, DOWN), np.random.default_rng(0), 2_000)
-    assert unpaired.probability is not None and 0.4 < unpaired.probability[1] < 0.65
+    assert unpaired.probability is not None and 0.4 < unpaired.probability[1] < 0.75
 
 
 def test_resampled_means_have_the_textbook_variance_also_with_missing_seeds():
@@ -190,7 +191,7 @@ def test_counts_are_compared_by_factors_in_knee_and_hypervolume():
 
 def test_too_few_objectives_or_no_configuration():
     with pytest.raises(ValueError, match="at least 2 objectives"):
-        front([[[1.0, 1.0]]], (UP,))
+        pareto_front(frame([[[1.0, 1.0]]]), (UP,), np.random.default_rng(0))
     with pytest.raises(ValueError, match="at least 2 objectives and 1 configuration"):
         pareto_front(frame([[[1.0, 1.0]]]).iloc[:0], (UP, DOWN), np.random.default_rng(0))
 
@@ -203,13 +204,13 @@ def test_a_run_says_who_is_on_which_front_and_who_is_behind_whom(tmp_path):
     telling, noisy = final_objectives(run)
     assert [one.column for one in telling][:3] == ["metric.final_top1", "trainable_params", "metric.step_time_s"]
     assert noisy == []
-    found = fronts(run, np.random.default_rng(0))
+    found = fronts(run, telling, np.random.default_rng(0))
     assert found[0].members == ["deep_lora", "norm", "head"]
     table = front_table(run, found)
     assert table.text_rows()[2][-4:][0] == "no (0.00), behind deep_lora (1.00)"
     sentence = front_sentences(found)[0]
     assert sentence.startswith("Final top-1 and trainable parameters: on the front are deep_lora (1.00), norm (1.00)")
-    assert "parallel is dominated by deep_lora (1.00)" in sentence and sentence.endswith("the knee is norm.")
+    assert "parallel is dominated by norm (1.00)" in sentence and sentence.endswith("the knee is norm.")
     assert fronts_table(found).text_rows()[0][1] == "3 of 5: deep_lora, norm, head"
     picture = pareto_picture(run, found)
     assert picture is not None and picture.data is not None
@@ -223,7 +224,7 @@ def test_an_objective_in_which_only_the_seeds_differ_is_left_out(tmp_path):
     telling, noisy = final_objectives(run)
     assert [one.name for one in noisy] == ["peak memory"] and "peak memory" not in [one.name for one in telling]
     assert (
-        "differ in it as much as the configurations do: peak memory"
+        "since the seeds alone may explain how it differs (analysis of variance): peak memory"
         in front_table(run, fronts(run, np.random.default_rng(0))).caption
     )
 
@@ -250,7 +251,7 @@ def test_constant_metrics_leave_no_front(tmp_path):
     run = read_run(make_tuning_run(tmp_path, {"lora": [0.9, 0.9], "lora 1e-05": [0.9, 0.9]}))
     run.trials.loc[:, [name for name in run.trials if name.startswith("metric.")]] = 0.5
     assert final_objectives(run) == ([], [])
-    assert fronts(run, np.random.default_rng(0)) == []
+    assert fronts(run, [], np.random.default_rng(0)) == []
 
 
 def test_a_seed_that_was_run_twice_counts_once(tmp_path):
