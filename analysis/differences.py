@@ -95,7 +95,7 @@ def differences(run: Run, metric: str = "final_accuracy") -> list[PairedDifferen
         metric: the final metric to compare, a fraction.
     """
     labels, table = configurations(run.whole), final_table(run.whole, metric)
-    if labels[:1] != list(table.index[:1]):
+    if table.empty or labels[0] != table.index[0]:
         return []
     values = table.to_numpy()
     shared = np.isfinite(values) & np.isfinite(values[0])
