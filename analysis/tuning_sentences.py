@@ -119,6 +119,8 @@ def freeze_steps(run: Run, configuration: str) -> int:
 
 def _warm_up(run: Run) -> str:
     norms = by_step(run, "weight_norm/lora")
+    if norms.empty:
+        return ""
     until = norms["configuration"].map({label: freeze_steps(run, label) for label in configurations(run)})
     # The value of step n-1 is the last that holds in whichever order a step and its row come.
     during = norms[norms["step"] < until].groupby(["configuration", *REPLICA], sort=False)["value"]
