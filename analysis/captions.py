@@ -12,6 +12,8 @@ def measured_setting(run: Run) -> str:
     # Only the last part of a path or a hub name: the whole is in the provenance.
     parts = [str(run.study[key]).rstrip("/").split("/")[-1] for key in ("dataset", "backbone") if run.study.get(key)]
     parts.append(f"seed{'' if len(seeds) == 1 else 's'} {_listed([int(seed) for seed in seeds]) or '-'}")
+    if run.study.get("shown"):
+        parts.append(str(run.study["shown"]))
     return ", ".join(parts)
 
 

@@ -14,7 +14,7 @@ from statsmodels.stats.multitest import multipletests
 
 from analysis.permutation import sign_flip_p
 from analysis.records import Run
-from analysis.series import configurations, final_values
+from analysis.series import configurations, final_table, final_values
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3  # below this an interval exists but says next to nothing
@@ -89,11 +89,21 @@ def differences(run: Run, metric: str = "final_accuracy") -> list[PairedDifferen
     """Every configuration against the first, where they have a finished seed in common, Holm-corrected.
 
     Args:
-        run: the run.
+        run: the run; all of its configurations are compared, also those that are not shown.
         metric: the final metric to compare, a fraction.
     """
-    labels = configurations(run)
-    return corrected([one for label in labels[1:] if (one := difference(run, label, labels[0], metric))])
+    labels, table = configurations(run.whole), final_table(run.whole, metric)
+    if table.empty or labels[0] != table.index[0]:
+        return []
+    values = table.to_numpy()
+    shared = np.isfinite(values) & np.isfinite(values[0])
+    return corrected(
+        [
+            paired_difference(str(table.index[row]), labels[0], values[row, own], values[0, own])
+            for row, own in enumerate(shared)
+            if row and own.any()
+        ]
+    )
 
 
 def difference(run: Run, configuration: str, baseline: str, metric: str) -> PairedDifference | None:

@@ -19,6 +19,7 @@ from analysis.series import REPLICA, accuracy_by_boundary, boundary_kind, report
 from analysis.style import (
     HEIGHT,
     PALETTE,
+    Picture,
     add_legend,
     color_and_marker,
     new_figure,
@@ -34,7 +35,7 @@ FEWEST_SEEDS_VIOLIN = 10  # the outline of fewer values is that of the kernel
 BAD, GOOD = PALETTE[2], "#8A8A8A"
 
 
-def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Figure:
+def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Picture:
     """One row per configuration: every seed, the mean with its interval, reported values as stars.
 
     Args:
@@ -91,7 +92,7 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Fig
     return figure
 
 
-def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> Figure:
+def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> Picture:
     """Fraction of seeds above every threshold, one panel per configuration with exact pointwise intervals.
 
     Args:
@@ -124,7 +125,7 @@ def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> F
     return figure
 
 
-def variance_components(run: Run, found: Split | None) -> Figure:
+def variance_components(run: Run, found: Split | None) -> Picture:
     """Standard deviation of every source of spread, with its interval, in percentage points."""
     known = found.components if found else ()
     figure = new_figure(run, max(HEIGHT / 2, 1.9 + 0.6 * len(known)))
@@ -152,7 +153,7 @@ def variance_components(run: Run, found: Split | None) -> Figure:
     return figure
 
 
-def departure_timeline(run: Run, found: Sequence[Departure]) -> Figure:
+def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
     """Accuracy of every seed after every boundary, a panel per configuration with bad seeds; crosses: where they left.
 
     Args:

@@ -16,8 +16,9 @@ _BATCH = 4_000_000  # sums held at once
 
 
 def smallest_permutation_p(n: int) -> float:
-    """The smallest two-sided p-value that n sign flips can give: all signs alike, two patterns of 2**n."""
-    return 2.0 / 2**n
+    """The smallest two-sided p-value that n sign flips can give: all signs alike, two patterns of 2**n; of
+    random patterns the observed one alone."""
+    return 2.0 ** (1 - n) if n <= MOST_SEEDS_EXACT else 1.0 / (RANDOM_SIGN_PATTERNS + 1)
 
 
 def sign_flip_p(gaps: ArrayLike) -> NDArray[np.float64]:

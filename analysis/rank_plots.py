@@ -8,7 +8,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -17,7 +16,7 @@ from analysis.captions import measured_setting
 from analysis.rank_series import FINAL, Rule, curves, on_front, reference, rules, seed_interval
 from analysis.records import Run
 from analysis.series import REPLICA, configurations, final_values
-from analysis.style import HEIGHT, PALETTE, add_legend, new_figure, plain_axes, say_nothing, subtitle
+from analysis.style import HEIGHT, PALETTE, Picture, add_legend, new_figure, plain_axes, say_nothing, subtitle
 from analysis.tuning_series import trainable_parameters
 
 RULE_STYLES: list[dict[str, Any]] = [
@@ -34,7 +33,7 @@ FRONT: dict[str, Any] = {"color": "#009E73", "linewidth": 6.0, "alpha": 0.25}
 DODGE = 1.045  # factor between rules at one place, so that they do not hide each other
 
 
-def accuracy_by_rank(run: Run) -> Figure:
+def accuracy_by_rank(run: Run) -> Picture:
     """A line per rule for alpha with the seed intervals of every rank; head and full fine-tuning as bands."""
     figure = new_figure(run)
     axes, every, handles = figure.subplots(), _drawn_rules(run), []
@@ -65,7 +64,7 @@ def accuracy_by_rank(run: Run) -> Figure:
     return figure
 
 
-def accuracy_by_trained_parameters(run: Run) -> Figure:
+def accuracy_by_trained_parameters(run: Run) -> Picture:
     """Final top-1 against trainable parameters with seed intervals, and the Pareto front of the means."""
     figure = new_figure(run)
     axes, handles = figure.subplots(), []
@@ -99,7 +98,7 @@ def accuracy_by_trained_parameters(run: Run) -> Figure:
     return figure
 
 
-def learning_curves(run: Run) -> Figure:
+def learning_curves(run: Run) -> Picture:
     """A panel per rule for alpha: test accuracy by step, a colour per rank, head and full fine-tuning in each."""
     measured, every = curves(run), [rule for rule, _ in _drawn_rules(run)]
     figure = new_figure(run, HEIGHT if len(every) < 2 else HEIGHT * 1.1)

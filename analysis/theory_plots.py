@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -13,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 from analysis.captions import measured_setting
 from analysis.records import Run
 from analysis.series import configurations
-from analysis.style import PALETTE, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
+from analysis.style import PALETTE, Picture, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
 from analysis.theory_series import TOLERANCE, final_cases, percent, teachers
 
 MOST_DRAWN = 6  # configurations in one picture
@@ -21,7 +20,7 @@ LOWEST_GAP = 1e-4  # of the axis, a fraction
 BOUND = "#BBBBBB"
 
 
-def error_by_rank(run: Run, every: pd.DataFrame) -> Figure:
+def error_by_rank(run: Run, every: pd.DataFrame) -> Picture:
     """Learned error and bound against rank, one panel per teacher; line: mean, band: range over seeds."""
     final = final_cases(every)
     names = teachers(run, final)
@@ -75,7 +74,7 @@ def _rank_axis(axes: Axes, ranks: list[int]) -> None:
     plain_axes(axes)
 
 
-def gap_by_step(run: Run, every: pd.DataFrame) -> Figure:
+def gap_by_step(run: Run, every: pd.DataFrame) -> Picture:
     """Gap to the bound against steps, a line per rank; a row of panels per teacher, a column per configuration."""
     names, labels = teachers(run, every), configurations(run)[:MOST_DRAWN]
     figure = new_figure(run, height=1.6 + 2.3 * max(len(names), 1))
