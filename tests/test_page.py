@@ -76,7 +76,7 @@ def test_every_picture_has_its_data_with_a_caption(tmp_path, make):
         assert path.read_bytes().startswith(b"\x89PNG") and b"<svg" in path.with_suffix(".svg").read_bytes()
         data = path.parent / "data" / f"{path.stem}.parquet"
         frame = pd.read_parquet(data)
-        assert len(frame) and set(finals) == set(frame["configuration"]), path.name
+        assert len(frame) and set(frame["configuration"]) <= set(finals), path.name
         assert len(pq.read_schema(data).metadata[b"caption"]) > 40
 
 
