@@ -28,6 +28,7 @@ from trainables.reviews import corpus
 from trainables.tokenizing import EMBEDDED, load_tokenizer
 
 WEIGHTS = EMBEDDED["review_bert"]
+STOP = 9
 
 
 def test_the_folder_is_small_and_says_how_it_was_made() -> None:
@@ -65,22 +66,25 @@ def test_it_predicts_masked_words_of_fresh_sentences() -> None:
 
 def test_the_recorded_loss_is_that_of_the_file() -> None:
     model, tokenizer = BertForPreTraining.from_pretrained(WEIGHTS).eval(), load_tokenizer("review_bert")
-    words, pairs = evaluate(model, tokenise(tokenizer, corpus("test"), 64))
+    stop = tokenizer.convert_tokens_to_ids(".")
+    words, pairs = evaluate(model, tokenise(tokenizer, corpus("test"), 64), stop)
     with safe_open(WEIGHTS / "model.safetensors", framework="pt") as file:
         recorded = [float(part.split()[0]) for part in file.metadata()["held_out_loss"].split(", ")]
     assert [words, pairs] == pytest.approx(recorded, abs=2e-3)
 
 
 def test_segments_say_whether_the_second_follows_the_first() -> None:
-    sentences = [[100 + i] * (3 + i % 9) for i in range(400)]  # a token tells its sentence
-    ids, types, follows = segments(sentences, torch.Generator().manual_seed(0))
+    # a token tells its text: of one sentence, which cannot be cut, or of several
+    texts = [([100 + i] * (1 + i % 5) + [STOP]) * (1 if i % 4 == 0 else 3) for i in range(400)]
+    ids, types, follows = segments(texts, STOP, torch.Generator().manual_seed(0))
     for i, (row, kinds, label) in enumerate(zip(ids.tolist(), types.tolist(), follows.tolist(), strict=True)):
         row = row[: len(row) - row[::-1].index(SEP)]
         assert row[0] == CLS and row[1] == 100 + i
         if label == IGNORED:
-            assert row == [CLS, *sentences[i], SEP] and not any(kinds)
+            assert row == [CLS, *texts[i], SEP] and not any(kinds)
             continue
-        second = row[row.index(SEP) + 1 : -1]
+        first, second = row[1 : row.index(SEP)], row[row.index(SEP) + 1 : -1]
+        assert first[-1] == second[-1] == STOP and len(first) + len(second) <= max(map(len, texts))
         assert second and (second[0] != 100 + i) == bool(label)
         assert sum(kinds) == len(second) + 1
     shares = [float((follows == value).float().mean()) for value in (0, 1, IGNORED)]

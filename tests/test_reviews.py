@@ -85,6 +85,12 @@ def test_no_sentence_is_in_both_splits_whatever_the_seed() -> None:
     train = {*reviews("train")[0], *reviews("train", 2000, seed=1)[0], *corpus("train", 8000)}
     test = {*reviews("test")[0], *reviews("test", 1000, seed=2)[0], *corpus("test")}
     assert train.isdisjoint(test)
+    pretrained_on = "\n".join(corpus("train", 8000))
+    assert not [
+        sentence
+        for sentence in reviews("test")[0]
+        if f" {sentence}" in pretrained_on.replace("\n", " ") and len(sentence.split()) > 8
+    ]  # a short one may be part of a longer opinion
 
 
 def test_the_vocabulary_is_closed_and_small() -> None:
@@ -102,7 +108,7 @@ def test_structure_gives_the_label_and_counting_words_does_not() -> None:
         counts = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, longest))
         model = LogisticRegression(C=0.1, max_iter=500).fit(counts.fit_transform(train), y)
         scores[longest] = model.score(counts.transform(test), z)
-    assert scores[1] < 0.6 and scores[3] < 0.8
+    assert 0.65 < scores[1] < 0.78 and scores[3] < 0.85
 
 
 @given(seed=st.integers(0, 10_000))
@@ -132,7 +138,8 @@ def test_all_phenomena_occur_in_both_classes() -> None:
 
 
 def test_the_corpus_has_neutral_sentences_and_opinions() -> None:
-    polar = [any(word in POLAR for word in sentence.split()) for sentence in corpus("train", 2000)]
+    sentences = [sentence for text in corpus("train", 2000) for sentence in text.split(" . ")]
+    polar = [any(word in POLAR for word in sentence.split()) for sentence in sentences]
     assert 0.8 < np.mean(polar) < 0.97
 
 

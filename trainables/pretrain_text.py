@@ -5,8 +5,9 @@
 
 The first line makes ``review_bert``, which comes with the project, from the corpus of ``trainables.reviews``; the
 second one a model of any text. As in BERT, the objective is masked language modelling plus telling whether a second
-segment follows the first: here the two parts of a sentence that was cut at a random place, the second of which is
-another sentence's half of the time. That is what trains the pooler, which classifiers read. The folder holds
+segment follows the first: a text of several sentences is cut between two of them, and half of the time another text
+goes on. That trains the pooler, which classifiers read; in texts of one sentence each there is nothing to tell and the
+pooler stays as it was drawn. The folder holds
 ``config.json``, ``model.safetensors`` (fp16 on disk, with facts about its making in the metadata) and the tokenizer.
 
 Source: Devlin et al., BERT, NAACL 2019; shape of Turc et al., "Well-read students learn better", 2019 (bert-tiny).
@@ -31,47 +32,54 @@ from trainables.errors import InputError
 from trainables.text_source import EMBEDDED, open_text
 from trainables.tokenizing import SPECIAL_TOKENS, train_tokenizer
 
-DEFAULT_STEPS = 2500
+DEFAULT_STEPS = 5000
 SHAPE: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
+INITIAL_STD = 0.06  # 0.02 is for wider models: here it leaves the product of query and key too small to learn from
 BATCH, WARM_UP, PEAK_LR, WEIGHT_DECAY, MAX_NORM = 64, 0.05, 2e-3, 0.01, 1.0
 MASKED, REPLACED_BY_MASK, REPLACED_BY_RANDOM = 0.15, 0.8, 0.1
-PAIRS = 0.5  # share of the sentences that are shown as two segments; the others look as they will to a classifier
-SHORTEST_PAIR = 4  # tokens of a sentence that is cut in two
+PAIRS = 0.5  # share of the texts that are shown as two segments; the others look as they will to a classifier
 IGNORED = -100  # label that cross-entropy leaves out
 PAD, CLS, SEP, MASK = (SPECIAL_TOKENS.index(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]"))
-EVALUATED = 2000  # held-out sentences that the losses are measured on
+EVALUATED = 2000  # held-out texts that the losses are measured on
 
 
-def segments(sentences: Sequence[list[int]], generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Single sentences and pairs with their special tokens, padded.
+def segments(texts: Sequence[list[int]], stop: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Single texts and pairs of segments with their special tokens, padded.
 
     Args:
-        sentences: token ids without special tokens, at least one sentence.
+        texts: token ids without special tokens, at least one text.
+        stop: id of the token that ends a sentence.
 
     Returns:
         ids, int64 (B, L); token types, int64 (B, L), 1 in second segments; and int64 (B,): 0 where the second segment
         is the first one's own, 1 where it is another sentence's, ``IGNORED`` where there is none.
     """
-    draws = torch.rand(len(sentences), 3, generator=generator).tolist()
-    others = torch.randperm(len(sentences), generator=generator).tolist()
+    draws = torch.rand(len(texts), 3, generator=generator).tolist()
+    others = torch.randperm(len(texts), generator=generator).tolist()
+    cuts = [[i + 1 for i, token in enumerate(text[:-1]) if token == stop] for text in texts]
+    longest = max(map(len, texts))
     rows, types, follows = [], [], []
-    for i, (sentence, (paired, at, swapped)) in enumerate(zip(sentences, draws, strict=True)):
-        other = sentences[others[i]]
-        if paired >= PAIRS or min(len(sentence), len(other)) < SHORTEST_PAIR:
-            rows.append([CLS, *sentence, SEP])
+    for i, (text, (paired, at, swapped)) in enumerate(zip(texts, draws, strict=True)):
+        if paired >= PAIRS or not cuts[i] or not cuts[others[i]]:
+            rows.append([CLS, *text, SEP])
             types.append([0] * len(rows[-1]))
             follows.append(IGNORED)
             continue
         replaced = swapped < 0.5 and others[i] != i
-        source = other if replaced else sentence
-        first = sentence[: 1 + int(at * (len(sentence) - 1))]
-        second = source[1 + int(at * (len(source) - 1)) :]
+        source = others[i] if replaced else i
+        first = text[: _pick(cuts[i], at)]
+        second = texts[source][_pick(cuts[source], at) :][: longest - len(first)]
         rows.append([CLS, *first, SEP, *second, SEP])
         types.append([0] * (len(first) + 2) + [1] * (len(second) + 1))
         follows.append(int(replaced))
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [PAD] * (longest - len(row)) for row in rows])
-    return ids, torch.tensor([row + [0] * (longest - len(row)) for row in types]), torch.tensor(follows)
+    width = max(map(len, rows))
+    ids = torch.tensor([row + [PAD] * (width - len(row)) for row in rows])
+    return ids, torch.tensor([row + [0] * (width - len(row)) for row in types]), torch.tensor(follows)
+
+
+def _pick(places: Sequence[int], at: float) -> int:
+    """The place that a number in [0, 1) falls on."""
+    return places[int(at * len(places))]
 
 
 def mask_tokens(ids: Tensor, vocab_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -90,10 +98,10 @@ def mask_tokens(ids: Tensor, vocab_size: int, generator: torch.Generator) -> tup
 
 
 def losses(
-    model: BertForPreTraining, sentences: Sequence[list[int]], generator: torch.Generator
+    model: BertForPreTraining, texts: Sequence[list[int]], stop: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
     """Mean cross-entropy of the masked words, and of the next segment (None without pairs), in nats."""
-    ids, types, follows = segments(sentences, generator)
+    ids, types, follows = segments(texts, stop, generator)
     corrupted, chosen = mask_tokens(ids, model.config.vocab_size, generator)
     hidden, pooled = model.bert(corrupted, attention_mask=ids != PAD, token_type_ids=types, return_dict=False)[:2]
     # Only at the chosen places: over a large vocabulary the decoder costs more than the encoder.
@@ -105,12 +113,12 @@ def losses(
 
 
 @torch.inference_mode()
-def evaluate(model: BertForPreTraining, sentences: Sequence[list[int]], seed: int = 0) -> tuple[float, float]:
-    """Both losses on (at most ``EVALUATED``) sentences, in nats, averaged over batches; corruption by ``seed``."""
+def evaluate(model: BertForPreTraining, texts: Sequence[list[int]], stop: int, seed: int = 0) -> tuple[float, float]:
+    """Both losses on (at most ``EVALUATED``) texts, in nats, averaged over batches; corruption by ``seed``."""
     generator = torch.Generator().manual_seed(seed)
-    lengths = torch.tensor([len(sentence) for sentence in sentences[:EVALUATED]])
+    lengths = torch.tensor([len(text) for text in texts[:EVALUATED]])
     batches = bucketed_batches(lengths, BATCH, generator)
-    found = [losses(model, [sentences[i] for i in batch.tolist()], generator) for batch in batches]
+    found = [losses(model, [texts[i] for i in batch.tolist()], stop, generator) for batch in batches]
     return mean_of(words for words, _ in found), mean_of(pairs for _, pairs in found)
 
 
@@ -144,9 +152,14 @@ def build(config: BertConfig, seed: int) -> BertForPreTraining:
 
 
 def pretrain(
-    sentences: Sequence[list[int]], config: BertConfig, seed: int, steps: int | None, minutes: float | None
+    texts: Sequence[list[int]],
+    stop: int,
+    config: BertConfig,
+    seed: int,
+    steps: int | None,
+    minutes: float | None,
 ) -> tuple[BertForPreTraining, int]:
-    """Train from random weights with AdamW on sentences as token ids without special tokens.
+    """Train from random weights with AdamW on texts as token ids without special tokens.
 
     Returns:
         the model in evaluation mode, and the number of steps it took.
@@ -157,14 +170,14 @@ def pretrain(
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=PEAK_LR, betas=(0.9, 0.98))
-    lengths = torch.tensor([len(sentence) for sentence in sentences])
+    lengths = torch.tensor([len(text) for text in texts])
     queue: list[Tensor] = []
     started, seen, step = time.perf_counter(), [], 0
     for step, progress in progress_by(steps, minutes):
         queue = queue or bucketed_batches(lengths, BATCH, generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress)
-        words, pairs = losses(model, [sentences[i] for i in queue.pop().tolist()], generator)
+        words, pairs = losses(model, [texts[i] for i in queue.pop().tolist()], stop, generator)
         optimizer.zero_grad()
         (words if pairs is None else words + pairs).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
@@ -224,13 +237,18 @@ def main(argv: list[str] | None = None) -> None:
     train_text, held_out_text = source.sentences()
     tokenizer = train_tokenizer(train_text, options.vocab_size, options.max_length)
     train, held_out = (tokenise(tokenizer, text, options.max_length) for text in (train_text, held_out_text))
+    stop = tokenizer.convert_tokens_to_ids(".")
     config = BertConfig(
-        **SHAPE, vocab_size=len(tokenizer), max_position_embeddings=options.max_length, pad_token_id=PAD
+        **SHAPE,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=options.max_length,
+        pad_token_id=PAD,
+        initializer_range=INITIAL_STD,
     )
-    before = evaluate(build(config, options.seed), held_out)
-    model, steps = pretrain(train, config, options.seed, steps, options.minutes)
+    before = evaluate(build(config, options.seed), held_out, stop)
+    model, steps = pretrain(train, stop, config, options.seed, steps, options.minutes)
     model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})  # measure what the file holds
-    after = evaluate(model, held_out)
+    after = evaluate(model, held_out, stop)
     facts = {
         "dataset": Path(options.dataset).name,
         "dataset_identity": source.identity,

@@ -9,8 +9,8 @@ A sentence praises or pans; what decides which:
   acting is utterly superb");
 - circumstances and other people's opinions decide nothing ("after a dull dinner ,", "the critics called it superb ;").
 
-Words of praise and blame are about as frequent in either class. :func:`corpus` writes text without labels by the same
-grammar, mixed with neutral sentences, for pretraining.
+Counting words of praise and blame gets most plain sentences right and none of the others. :func:`corpus` writes texts
+without labels by the same grammar, of two sentences or more and with neutral ones among them, for pretraining.
 
     >>> sentences, labels = reviews("train", 2)
     >>> len(sentences), labels.dtype
@@ -30,6 +30,8 @@ SPLITS: tuple[str, ...] = ("train", "test")
 SIZES: dict[str, int] = {"train": 6000, "test": 1000}
 CORPUS_SIZES: dict[str, int] = {"train": 40_000, "test": 2000}
 TEST_SHARE = 0.2  # of all sentences the grammar can write, by a hash of the sentence: no seed can mix the splits
+NEGATED, REPORTED, DISTRACTED = 0.15, 0.08, 0.15
+SHAPES = (0.7, 0.2, 0.1)  # of clauses alone, contrasts, two opinions side by side
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -106,7 +108,7 @@ class _Writer:
 
     def statement(self, polarity: int) -> str:
         """One fact with at most one negation: "the plot is far from dull", "i do not admire the score"."""
-        flipped = self.often(0.25)
+        flipped = self.often(NEGATED)
         word = polarity ^ flipped
         if self.often(0.2):
             return f"i {'do not ' if flipped else ''}{self.one(VERBS[word])} {self.subject()}"
@@ -118,7 +120,7 @@ class _Writer:
 
     def clause(self, polarity: int) -> str:
         """A statement, sometimes as what is said, doubted or denied."""
-        if not self.often(0.1):
+        if not self.often(REPORTED):
             return self.statement(polarity)
         denied = self.often(0.5)
         return f"{self.one(DENIALS if denied else MOCK_DENIALS)} {self.statement(polarity ^ denied)}"
@@ -156,9 +158,13 @@ class _Writer:
         )
 
     def opinion(self, polarity: int) -> str:
-        kind = self.draw.random()
-        core = self.clause if kind < 0.55 else self.contrast if kind < 0.85 else self.side_by_side
-        return f"{self.distraction()} {core(polarity)} ." if self.often(0.2) else f"{core(polarity)} ."
+        core = self.draw.choices((self.clause, self.contrast, self.side_by_side), SHAPES)[0]
+        return f"{self.distraction()} {core(polarity)} ." if self.often(DISTRACTED) else f"{core(polarity)} ."
+
+    def opinion_of(self, split: str, polarity: int) -> str:
+        while held_out(opinion := self.opinion(polarity)) != (split == "test"):
+            pass
+        return opinion
 
     def neutral(self) -> str:
         parts = [
@@ -174,28 +180,35 @@ class _Writer:
         first, second, third = self.draw.sample(ADJECTIVES[polarity], 3)
         return f"i {self.one(VERBS[polarity])} {self.subject()} : {first} , {second} and {third} ."
 
-    def unlabelled(self, polarity: int) -> str:
-        """Reasons, an opinion with or without its consequence, or no opinion."""
+    def remark(self, polarity: int, split: str) -> str:
+        """Reasons, an opinion of the split with or without its consequence, or no opinion."""
         kind = self.draw.random()
         if kind < 0.1:
             return self.neutral()
-        if kind < 0.5:
+        if kind < 0.4:
             return self.list_of_reasons(polarity)
-        if kind < 0.85:
-            return f"{self.opinion(polarity)} so i {self.one(VERBS[polarity])} it ."
-        return self.opinion(polarity)
+        opinion = self.opinion_of(split, polarity)
+        return f"{opinion} so i {self.one(VERBS[polarity])} it ." if kind < 0.8 else opinion
+
+    def unlabelled(self, polarity: int, split: str) -> str:
+        """Two remarks of one mind, so that which sentence follows another depends on what both mean."""
+        return f"{self.remark(polarity, split)} {self.remark(polarity, split)}"
 
 
-def _distinct(write: Callable[[int], str], split: str, count: int) -> Iterator[tuple[str, int]]:
-    """``count`` different sentences of a split, asked for with polarity 0 and 1 in turn."""
+def held_out(sentence: str) -> bool:
+    """Whether a labelled sentence belongs to the test split."""
+    return zlib.crc32(sentence.encode()) < TEST_SHARE * 2**32
+
+
+def _distinct(write: Callable[[int], str], count: int) -> Iterator[tuple[str, int]]:
+    """``count`` different texts, asked for with polarity 0 and 1 in turn."""
     seen: set[str] = set()
     while len(seen) < count:
         polarity = len(seen) % 2
-        sentence = write(polarity)
-        held_out = zlib.crc32(sentence.encode()) < TEST_SHARE * 2**32
-        if held_out == (split == "test") and sentence not in seen:
-            seen.add(sentence)
-            yield sentence, polarity
+        text = write(polarity)
+        if text not in seen:
+            seen.add(text)
+            yield text, polarity
 
 
 def _writer(kind: str, split: str, count: int, seed: int) -> _Writer:
@@ -223,12 +236,12 @@ def reviews(split: str, count: int | None = None, seed: int = 0) -> tuple[list[s
     """
     count = SIZES.get(split, 1) if count is None else count
     writer = _writer("reviews", split, count, seed)
-    sentences, labels = zip(*_distinct(writer.opinion, split, count), strict=True)
+    sentences, labels = zip(*_distinct(lambda polarity: writer.opinion_of(split, polarity), count), strict=True)
     return list(sentences), np.array(labels, dtype=np.int64)
 
 
 def corpus(split: str, count: int | None = None, seed: int = 0) -> list[str]:
-    """Write sentences to pretrain on, neutral ones among them; none is in the other split of :func:`reviews`.
+    """Write texts of two remarks to pretrain on; no opinion in them is in the other split of :func:`reviews`.
 
     Args:
         split, seed: as for :func:`reviews`.
@@ -239,4 +252,4 @@ def corpus(split: str, count: int | None = None, seed: int = 0) -> list[str]:
     """
     count = CORPUS_SIZES.get(split, 1) if count is None else count
     writer = _writer("corpus", split, count, seed)
-    return [sentence for sentence, _ in _distinct(writer.unlabelled, split, count)]
+    return [text for text, _ in _distinct(lambda polarity: writer.unlabelled(polarity, split), count)]
