@@ -203,11 +203,13 @@ def test_a_run_says_who_is_on_which_front_and_who_is_behind_whom(tmp_path):
     run = read_run(make_tuning_run(tmp_path, seeded_finals(MEANS, 5, 0.002)))
     telling, noisy = final_objectives(run)
     assert [one.column for one in telling][:3] == ["metric.final_top1", "trainable_params", "metric.step_time_s"]
-    assert noisy == []
+    # The synthetic ECE differs more from seed to seed than between the methods.
+    assert [one.name for one in noisy] == ["ECE"]
     found = fronts(run, telling, np.random.default_rng(0))
     assert found[0].members == ["deep_lora", "norm", "head"]
     table = front_table(run, found)
-    assert table.text_rows()[2][-4:][0] == "no (0.00), behind deep_lora (1.00)"
+    place = table.columns.index("front with trainable parameters")
+    assert table.text_rows()[2][place] == "no (0.00), behind deep_lora (1.00)"
     sentence = front_sentences(found)[0]
     assert sentence.startswith("Final top-1 and trainable parameters: on the front are deep_lora (1.00), norm (1.00)")
     assert "parallel is dominated by norm (1.00)" in sentence and sentence.endswith("the knee is norm.")
@@ -222,11 +224,9 @@ def test_an_objective_in_which_only_the_seeds_differ_is_left_out(tmp_path):
     noise = np.random.default_rng(0).normal(1000, 50, len(run.trials))
     run.trials["metric.peak_memory_mib"] = noise
     telling, noisy = final_objectives(run)
-    assert [one.name for one in noisy] == ["peak memory"] and "peak memory" not in [one.name for one in telling]
-    assert (
-        "since the seeds alone may explain how it differs (analysis of variance): peak memory"
-        in front_table(run, fronts(run, np.random.default_rng(0))).caption
-    )
+    assert "peak memory" in [one.name for one in noisy] and "peak memory" not in [one.name for one in telling]
+    caption = front_table(run, fronts(run, telling, np.random.default_rng(0)), noisy).caption
+    assert "since the seeds alone may explain how it differs (analysis of variance): ECE and peak memory" in caption
 
 
 @pytest.mark.parametrize(
