@@ -18,6 +18,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
+from study.catalog import STUDIES
 from study.cli import main
 from study.resolve import Options, resolve
 from study.resources import Machine
@@ -461,3 +462,16 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 def test_numbers_of_texts_have_a_short_name() -> None:
     assert aliases(RankConfig)["train_examples"] == "data.train_examples"
+
+
+@pytest.mark.slow
+def test_the_embedded_task_tells_the_head_from_lora_and_full_fine_tuning(tmp_path: Path) -> None:
+    profile = STUDIES["lora_rank"].profiles["embedded"]
+    final = {}
+    for method in ("head", "lora", "full"):
+        made = RankConfig(
+            dataset=profile.dataset, backbone=profile.backbone, method=method,
+            data=TextDataConfig(train_examples=4000), **(profile.settings | {"epochs": 3, "evaluations_per_epoch": 1}),
+        )  # fmt: skip
+        final[method] = values(run(made, (0,), tmp_path / method)[0], "eval", "top1")[-1]
+    assert final["head"] < 0.65 and final["lora"] > final["head"] + 0.08 and final["full"] > final["head"] + 0.15
