@@ -13,6 +13,10 @@ from analysis.differences import differences
 from analysis.plots import ablation_by_task, accuracy_by_task
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
+from analysis.search_plots import importance_bars, optimism_gap, search_history
+from analysis.search_sentences import race_sentences, search_answer
+from analysis.search_series import found_by
+from analysis.search_tables import confirmed_table, importance_table, parameter_table, race_table
 from analysis.sentences import answer_sentences, stability_sentence
 from analysis.series import configurations
 from analysis.tables import ablation_table, difference_table, stability_table, task_table
@@ -108,7 +112,37 @@ def tuning_report(run: Run, folder: Path) -> Report:
     )
 
 
-REPORTS: dict[str, Callable[[Run, Path], Report]] = {"continual": continual_report, "tuning": tuning_report}
+def search_report(run: Run, folder: Path) -> Report:
+    """The report of a search: what its best configurations are worth on seeds that it has not seen."""
+    search = found_by(run)
+    pictures = {
+        "search_history.png": search_history(search),
+        "optimism_gap.png": optimism_gap(search),
+        "importance.png": importance_bars(search),
+    }
+    paired = search.against_baseline()
+    tables = [
+        confirmed_table(search),
+        parameter_table(search),
+        difference_table(paired, search.test_name.capitalize()) if paired else None,
+        race_table(search),
+        importance_table(search),
+    ]
+    return Report(
+        question=_question(run),
+        answer=search_answer(search),
+        tables=[table for table in tables if table],
+        sentences=race_sentences(search),
+        pictures=_saved(folder, pictures),
+        markdown=folder / "report.md",
+    )
+
+
+REPORTS: dict[str, Callable[[Run, Path], Report]] = {
+    "continual": continual_report,
+    "tuning": tuning_report,
+    "search": search_report,
+}
 
 
 def _question(run: Run) -> str:

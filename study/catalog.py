@@ -205,7 +205,7 @@ register(
                         "data": _HYBRID_EMBEDDED.data | {"classes": "0::2"}}
             ),
             "paper": _WEEK6_PAPER.model_copy(
-                update={"seeds": 8, "settings": _WEEK6_PAPER.settings | {"data.val_fraction": 0.1}}
+                update={"seeds": 8, "settings": {"freeze_lora_steps": 40, "data.val_fraction": 0.1}}
             ),
         },
         report="search",

@@ -86,7 +86,7 @@ def plan_search(
         raise InputError(f"--set {error}") from error
     common = dict(settings) | plain
     base = flatten(validated(model, common | {"evaluate": "validation"}).model_dump(mode="json"))
-    plan = Plan(spec.model_copy(update={"space": SearchSpec._space_as_data(space)}), study.trainable, base)
+    plan = Plan(SearchSpec.model_validate(spec.model_dump() | {"space": space}), study.trainable, base)
     fixed = {n: d.value for n, d in space.dimensions.items() if n in dimensions and isinstance(d, Fixed)}
     seen: set[str] = set()
     for label, own in (files or study.configurations).items():
