@@ -108,8 +108,8 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
     Returns:
         final_accuracy, average_incremental_accuracy, forgetting, backward_transfer, final_frozen_accuracy,
         final_fast_accuracy, final_slow_accuracy (ablations at the last boundary, after consolidation),
-        destructive_boundaries (boundaries where slow alone was worse than the frozen backbone), and of held-out training
-        images final_val_accuracy and average_incremental_val_accuracy, each where measured.
+        destructive_boundaries (boundaries where slow alone was worse than the frozen backbone), and of held-out
+        training images final_val_accuracy and average_incremental_val_accuracy, each where measured.
     """
     rows = list(rows)
     metrics: dict[str, float] = {}

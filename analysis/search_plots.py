@@ -7,7 +7,13 @@ from matplotlib.lines import Line2D
 from analysis.search_series import Search
 from analysis.style import PALETTE, add_legend, new_figure, plain_axes, say_nothing, subtitle
 
-STATES = {"completed": PALETTE[1], "eliminated": PALETTE[5], "pruned": PALETTE[2], "paused": PALETTE[6], "running": PALETTE[6]}
+STATES = {
+    "completed": PALETTE[1],
+    "eliminated": PALETTE[5],
+    "pruned": PALETTE[2],
+    "paused": PALETTE[6],
+    "running": PALETTE[6],
+}
 AREA = 28.0
 """Of a marker, per seed, in points squared."""
 
@@ -38,7 +44,9 @@ def search_history(search: Search) -> Figure:
     fresh = [search.estimate(row, "fresh").value for _, row in again.iterrows()]
     if fresh:
         axes.scatter(again["trial"], fresh, marker="_", s=160, c=PALETTE[0], linewidths=2.2, zorder=4)
-        handles.append(Line2D([], [], color=PALETTE[0], marker="_", markersize=12, linestyle="", label="on fresh seeds"))
+        handles.append(
+            Line2D([], [], color=PALETTE[0], marker="_", markersize=12, linestyle="", label="on fresh seeds")
+        )
     if frame["enqueued"].any():
         handles.append(Line2D([], [], color="#666666", marker="D", linestyle="", label="tried first"))
     for seeds in sorted(set(frame["seeds"])):
@@ -112,8 +120,8 @@ def importance_bars(search: Search) -> Figure | None:
     axes.set_xlabel("importance, %")
     subtitle(
         axes,
-        f"PED-ANOVA of {frame['objective'].iloc[0]}, {frame['configurations'].iloc[0]} configurations; lines: 95 % over "
-        "resampled seeds.",
+        f"PED-ANOVA of {frame['objective'].iloc[0]}, {frame['configurations'].iloc[0]} configurations; lines: 95 % "
+        "over resampled seeds.",
     )
     return figure
 

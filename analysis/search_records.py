@@ -1,8 +1,8 @@
 """The schemas of a search's Parquet files, and the only code that writes and reads them.
 
-``search.parquet`` holds one row per configuration of a search in the order of its trials, ``importance.parquet`` one row
-per parameter. Both lie beside ``trials.parquet``, which has the replicas: those of a configuration in the search under
-``trial_id``, those on fresh seeds under ``fresh_trial_id``.
+``search.parquet`` holds one row per configuration of a search in the order of its trials, ``importance.parquet`` one
+row per parameter. Both lie beside ``trials.parquet``, which has the replicas: those of a configuration in the search
+under ``trial_id``, those on fresh seeds under ``fresh_trial_id``.
 
 ``search.parquet`` has dynamic columns, one per objective (its label after the dot, such as ``mean of
 final_val_accuracy``): ``value.`` in the search; on fresh seeds ``fresh.``, ``fresh_low.``, ``fresh_high.``; and the
@@ -78,7 +78,10 @@ def write_search(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     for name in dynamic:
         if name.partition(".")[0] not in (*PER_OBJECTIVE, "violation") or "." not in name:
             raise RecordsError(f"{path}: unknown column {name!r}")
-    fields = [_field(name, pa.float64(), "of the objective; relative for violation", "see the file's module") for name in dynamic]
+    fields = [
+        _field(name, pa.float64(), "of the objective; relative for violation", "see the file's module")
+        for name in dynamic
+    ]
     _write(path, rows, pa.schema([*SEARCH_SCHEMA, *fields]))
 
 

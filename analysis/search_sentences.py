@@ -38,8 +38,8 @@ def race_sentences(search: Search) -> list[str]:
         lines.append(f"{count(repeated, 'trial')} drew a known configuration and took its results.")
     if len(search.confirmed) > 1:
         lines.append(
-            f"The best of {len(search.confirmed)} confirmed configurations is named by the held-out images of the fresh "
-            "seeds, so its value there is slightly favoured; its test value had no say."
+            f"The best of {len(search.confirmed)} confirmed configurations is named by the held-out images of the "
+            "fresh seeds, so its value there is slightly favoured; its test value had no say."
         )
     return lines
 
@@ -62,20 +62,19 @@ def _beside(search: Search, best: "pd.Series[Any]") -> str:
     base = search.baseline
     if base is None:
         return ""
+    name = base["configuration"]
     if base["trial"] == best["trial"]:
-        return f"It is the configuration that the study began with: nothing that was found is better than {base['configuration']}."
+        return f"It is the configuration that the study began with: nothing that was found is better than {name}."
     found = [one for one in search.against_baseline() if one.configuration == best["fresh_configuration"]]
     if not found:
-        return f"It shares no finished fresh seed with {base['configuration']}, so the two cannot be compared."
+        return f"It shares no finished fresh seed with {name}, so the two cannot be compared."
     one = found[0]
     details = f"{interval(one)}, {count(one.n, 'common seed')}"
     if not one.told_apart:
-        return (
-            f"On test images it cannot be told apart from {base['configuration']} ({100 * one.mean:+.1f} points, {details})."
-        )
+        return f"On test images it cannot be told apart from {name} ({100 * one.mean:+.1f} points, {details})."
     way = "above" if one.mean > 0 else "below"
     doubt = "" if one.survives_correction else "; not significant once corrected for all that were compared"
-    return f"On test images it is {100 * abs(one.mean):.1f} points {way} {base['configuration']} ({details}{doubt})."
+    return f"On test images it is {100 * abs(one.mean):.1f} points {way} {name} ({details}{doubt})."
 
 
 def _gap(search: Search, best: "pd.Series[Any]") -> str:

@@ -51,7 +51,9 @@ def race_table(search: Search) -> Table:
     """How many configurations were given how many seeds, and what became of them."""
     frame = search.records.trials
     frame = frame[frame["state"] != "duplicate"]
-    states = [name for name in ("completed", "eliminated", "pruned", "paused", "running") if (frame["state"] == name).any()]
+    states = [
+        name for name in ("completed", "eliminated", "pruned", "paused", "running") if (frame["state"] == name).any()
+    ]
     rows: list[list[Cell]] = []
     for seeds, own in frame.groupby("seeds"):
         fates = [int((own["state"] == name).sum()) for name in states]
@@ -75,9 +77,10 @@ def importance_table(search: Search) -> Table | None:
     ]
     return Table(
         "Importance of the parameters", ["parameter", "share, %"], rows,
-        f"PED-ANOVA of {frame['objective'].iloc[0]} over {count(int(frame['configurations'].iloc[0]), 'configuration')}: "
-        "how the values of a parameter in the best quarter differ from those in all. In brackets 95 % of the values "
-        "that other draws of the seeds give.", "importance",
+        f"PED-ANOVA of {frame['objective'].iloc[0]} over "
+        f"{count(int(frame['configurations'].iloc[0]), 'configuration')}: how the values of a parameter in the best "
+        "quarter differ from those in all. In brackets 95 % of the values that other draws of the seeds give.",
+        "importance",
     )  # fmt: skip
 
 

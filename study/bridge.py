@@ -13,7 +13,6 @@ from trainables.checkpoint import Checkpoints, Row
 from trainables.configs import CONFIGS
 from trainables.errors import InputError
 
-
 STOP_FILE = "stop"
 """In a replica's folder: its pack is to stop after its next report, as ``pruned``."""
 

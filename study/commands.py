@@ -54,7 +54,9 @@ def show(name: str) -> None:
         console.print("\nsearch space")
         for line in study.search.dimensions.describe().splitlines():
             console.print(f"  {line}")
-        console.print("\nsearch (options --objective, --constraint, --sampler, --racing, --stopping, --trials, --confirm)")
+        console.print(
+            "\nsearch (options --objective, --constraint, --sampler, --racing, --stopping, --trials, --confirm)"
+        )
         for name, text in describe_search(study.search).items():
             console.print(f"  {name:<12} {text}")
         console.print(f"\ntested by\n  {study.objective.metric}, {study.objective.direction}")
@@ -200,8 +202,7 @@ def _execute(directory: RunDirectory, address: str, as_json: bool, quiet: bool, 
     if finished.interrupted or finished.out_of_budget:
         reason = "interrupted" if finished.interrupted else f"the budget of {study.budget_min:g} minutes is spent"
         print(
-            f"{reason}: {_left(directory, finished.left)}; continue with: "
-            f"lora-study resume {directory.path}",
+            f"{reason}: {_left(directory, finished.left)}; continue with: lora-study resume {directory.path}",
             file=sys.stderr,
         )
         if finished.interrupted:

@@ -1,6 +1,7 @@
 """A search as an Optuna study in a storage, for optuna-dashboard; a copy, from which nothing is read back.
 
-One Optuna trial per configuration, added once its fate is known: COMPLETE with the objectives over its seeds, or PRUNED.
+One Optuna trial per configuration, added once its fate is known: COMPLETE with the objectives over its seeds, or
+PRUNED.
 """
 
 from collections.abc import Mapping

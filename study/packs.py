@@ -29,4 +29,6 @@ def packs(run: RunDirectory) -> list[dict[str, Any]]:
         for trial_id, seeds in waiting.items()
         for start in range(0, len(seeds), size)
     ]
-    return [pack_task(run, specs[trial_id], seeds) for _, _, trial_id, seeds in sorted(cut, key=lambda entry: entry[:2])]
+    return [
+        pack_task(run, specs[trial_id], seeds) for _, _, trial_id, seeds in sorted(cut, key=lambda entry: entry[:2])
+    ]

@@ -14,8 +14,8 @@ from study.catalog import STUDIES
 from study.optuna_mirror import check_storage
 from study.overrides import ConfigFile, parse_settings, read_config, seeds, suggest
 from study.provenance import collect
-from study.resources import Device, Machine, allocate, choose_profile
 from study.racing import SeedSchedule
+from study.resources import Device, Machine, allocate, choose_profile
 from study.search_input import search_seeds
 from study.search_options import SearchOptions, with_options
 from study.search_plan import Plan, check_plan, check_space, make_trial, plan_search, validated

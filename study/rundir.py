@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analysis.finals import final_metrics
 from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, write_metrics, write_trials
-from study.overrides import flatten
 from study.journal import JOURNAL_FILE, read_journal
+from study.overrides import flatten
 from study.spec import ResolvedStudy, Status, TrialSpec
 from trainables.checkpoint import Row, checkpoint_files, position_of, write_json
 from trainables.errors import InputError

@@ -13,7 +13,9 @@ from trainables.errors import InputError
 LESS_IS_BETTER = frozenset(
     {"trainable_params", "total_params", "step_time_s", "peak_memory_mib", "final_val_ece", "final_val_nll"}
 )
-OBJECTIVE_FORM = "[STATISTIC:]METRIC[,OPTION=VALUE...], e.g. mean:final_val_accuracy or cvar:final_val_accuracy,fraction=0.25"
+OBJECTIVE_FORM = (
+    "[STATISTIC:]METRIC[,OPTION=VALUE...], e.g. mean:final_val_accuracy or cvar:final_val_accuracy,fraction=0.25"
+)
 
 
 @dataclass

@@ -100,7 +100,9 @@ def plan_search(
         except SpaceError as error:
             if files:
                 raise InputError(f"--config {label}: not in the search space ({error})") from error
-            plan.notices.append(f"configuration {name!r} is outside the space that --set leaves and not tried ({error})")
+            plan.notices.append(
+                f"configuration {name!r} is outside the space that --set leaves and not tried ({error})"
+            )
             continue
         if space.key(point) in seen:
             continue
