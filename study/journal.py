@@ -1,7 +1,7 @@
 """``search.jsonl``: what a search has done, line by line; a search is restored from it alone.
 
 Lines are the events of ``SeedSearch`` in their order and, before the event that starts a job, a ``configuration`` line
-with the trial as it runs. A line that a killed process left unfinished does not count.
+with the trial as it runs, unless study.json has it. A line that a killed process left unfinished does not count.
 """
 
 import json

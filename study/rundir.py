@@ -108,6 +108,9 @@ class RunDirectory:
         """A trial of the search has begun, or has been given more seeds."""
         self._trials[trial.trial_id] = trial
 
+    def trial(self, trial_id: str) -> TrialSpec | None:
+        return self._trials.get(trial_id)
+
     def replica(self, replica_id: str) -> tuple[TrialSpec, int]:
         trial_id, _, seed = replica_id.rpartition("-s")
         return self._trials[trial_id], int(seed)

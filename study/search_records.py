@@ -67,7 +67,7 @@ def _ranked(place: int, one: Ranked) -> dict[str, Any]:
 def _fresh(run: RunDirectory, search: SeedSearch, configuration: Configuration) -> dict[str, Any]:
     """Columns about fresh seeds; none where the configuration was not run again, or is not through."""
     wanted = _trial_id(run, configuration, "test")
-    trial = next((trial for trial in run.trials if trial.trial_id == wanted), None)
+    trial = run.trial(wanted)
     if trial is None:
         return {}
     row: dict[str, Any] = {"fresh_trial_id": trial.trial_id, "fresh_configuration": trial.configuration}

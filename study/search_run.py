@@ -132,18 +132,17 @@ class SearchRun:
         study = self.run.study
         assert study.search is not None
         seeds = self.search.fresh_seeds(study.search.confirm.seeds)
-        known = {trial.trial_id for trial in self.run.trials}
         new = []
         for number in confirmed(study, self.search):
             configuration = self.search.configurations[number]
             job = Job(number, configuration.params, seeds, configuration.rung)
             trial = trial_of(study, job, seeds, self._count, test=True)
-            if trial.trial_id not in known:
+            if self.run.trial(trial.trial_id) is None:
                 new.append(trial)
         self._start(new)
 
     def _start(self, trials: Sequence[TrialSpec]) -> None:
-        self._save(trials)
+        self._save([trial for trial in trials if self.run.trial(trial.trial_id) != trial])
         for trial in trials:
             self.run.add(trial)
             self.progress.add(trial)
