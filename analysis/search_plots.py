@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from analysis.search_series import Search
 from analysis.style import PALETTE, add_legend, new_figure, plain_axes, say_nothing, subtitle
@@ -56,7 +57,7 @@ def search_history(search: Search) -> Figure:
         )
     axes.set_xlabel("trial")
     axes.set_ylabel(_axis(search))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     subtitle(axes, "Every configuration with what the search saw of it; more seeds went to the better ones.")
     add_legend(figure, handles, loc="outside lower center", ncols=5, handlelength=1.5)
     return figure
@@ -74,20 +75,22 @@ def optimism_gap(search: Search) -> Figure | None:
     for place, (_, row) in enumerate(frame.iterrows()):
         fresh, y = search.estimate(row, "fresh"), -float(place)
         assert fresh.low is not None and fresh.high is not None
-        axes.plot([search.value(row), fresh.value], [y, y], color="#BBBBBB", linewidth=2, zorder=1)
+        if place:
+            axes.axhline(y + 0.5, color="#DDDDDD", linewidth=0.7)
         axes.errorbar(
             fresh.value, y, xerr=[[fresh.value - fresh.low], [fresh.high - fresh.value]], fmt="o", color=PALETTE[1],
             capsize=4, zorder=3,
         )  # fmt: skip
-        axes.plot(search.value(row), y, "D", color=PALETTE[2], markerfacecolor="white", markeredgewidth=1.8, zorder=4)
+        axes.plot(search.value(row), y + 0.25, "D", color=PALETTE[2], markerfacecolor="white", markeredgewidth=1.8, zorder=4)
         test = search.tested(row)
         if test is not None and search.scale == 100.0:
             tested = True
-            axes.plot(test.value, y - 0.22, "^", color=PALETTE[3], markersize=7, zorder=3)
+            axes.plot(test.value, y - 0.25, "^", color=PALETTE[3], markersize=7, zorder=3)
     axes.set_yticks([-float(place) for place in range(len(frame))], list(frame["configuration"]))
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
-    axes.set_ylim(-len(frame) + 0.4, 0.6)
+    axes.set_ylim(-len(frame) + 0.5, 0.5)
+    axes.grid(visible=False, axis="y")
     axes.set_xlabel(_axis(search))
     subtitle(axes, "What the search saw, and the same configurations on seeds that it had not seen (95 % interval).")
     handles = [
@@ -127,4 +130,4 @@ def importance_bars(search: Search) -> Figure | None:
 
 
 def _axis(search: Search) -> str:
-    return f"{search.objective}{', %' if search.scale == 100.0 else ''}"
+    return f"{search.readable}{', %' if search.scale == 100.0 else ''}"

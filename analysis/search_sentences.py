@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.captions import count
-from analysis.search_series import Search, shown
+from analysis.search_series import Search, scale_of, shown
 from analysis.sentences import interval, others
 
 
@@ -48,11 +48,11 @@ def _best(search: Search, row: "pd.Series[Any]") -> str:
     values = ", ".join(f"{name}={shown(v)}" for name, v in search.parameters(row).items() if shown(v) != "–")
     finished, planned = search.fresh_seeds(row)
     tested = search.tested(row)
-    test = f"{search.test_name} is {tested} on test images" if tested else "it has no test value"
-    unit = " %" if search.scale == 100.0 else ""
+    unit, test_unit = (" %" if scale == 100.0 else "" for scale in (search.scale, scale_of(search.test_metric)))
+    test = f"{search.test_name} is {tested}{test_unit} on test images" if tested else "it has no test value"
     infeasible = "" if row["feasible"] is pd.NA or bool(row["feasible"]) else ", which breaks a constraint,"
     return (
-        f"Best on fresh seeds is {row['configuration']}{infeasible} ({values}): {search.objective} "
+        f"Best on fresh seeds is {row['configuration']}{infeasible} ({values}): {search.readable} "
         f"{search.estimate(row, 'fresh')}{unit}, and {test} ({finished} of {count(planned, 'seed')} finished, "
         "95 % intervals in brackets)."
     )

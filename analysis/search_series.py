@@ -44,6 +44,11 @@ class Search:
         return self.test_metric.replace("_", " ")
 
     @property
+    def readable(self) -> str:
+        """The objective for a reader."""
+        return self.objective.replace("_", " ")
+
+    @property
     def scale(self) -> float:
         """From the objective's unit to the one that is shown."""
         return scale_of(self.metric)
@@ -113,10 +118,14 @@ class Search:
     def parameters(self, row: "pd.Series[Any]") -> dict[str, Any]:
         """Values of the dimensions that its replicas were trained with; None where it has no such dimension."""
         rows = self.run.trials[self.run.trials["trial_id"] == row["trial_id"]]
-        names = [entry["name"] for entry in self.run.study["search"]["space"] if entry["kind"] != "fixed"]
+        space = self.run.study["search"]["space"]
+        names = [entry["name"] for entry in space]
         values = {name: rows[f"param.{name}"].iloc[0] for name in names if f"param.{name}" in rows and len(rows)}
-        conditions = {entry["name"]: entry["when"] for entry in self.run.study["search"]["space"]}
-        return {name: value if _met(conditions[name], values) else None for name, value in values.items()}
+        return {
+            entry["name"]: values[entry["name"]] if _met(entry["when"], values) else None
+            for entry in space
+            if entry["name"] in values and entry["kind"] != "fixed"
+        }
 
     def _column(self, kind: str, frame: pd.DataFrame) -> "pd.Series[float]":
         name = f"{kind}.{self.objective}"

@@ -2,14 +2,14 @@
 
 from analysis.captions import count
 from analysis.cells import Cell, Interval, Table
-from analysis.search_series import Search, shown
+from analysis.search_series import Search, scale_of, shown
 
 
 def confirmed_table(search: Search) -> Table | None:
     """The best configurations on fresh seeds beside what the search saw; None before any has been confirmed."""
     if search.confirmed.empty:
         return None
-    unit = ", %" if search.scale == 100.0 else ""
+    unit, test_unit = (", %" if scale == 100.0 else "" for scale in (search.scale, scale_of(search.test_metric)))
     rows: list[list[Cell]] = []
     for _, row in search.confirmed.iterrows():
         finished, planned = search.fresh_seeds(row)
@@ -21,8 +21,8 @@ def confirmed_table(search: Search) -> Table | None:
             ]
         )  # fmt: skip
     columns = [
-        "configuration", "seeds in the search", f"{search.objective}, search{unit}",
-        f"the same on fresh seeds{unit}", "optimism gap", f"{search.test_name} on test images",
+        "configuration", "seeds in the search", f"{search.readable}, search{unit}",
+        f"the same on fresh seeds{unit}", "optimism gap", f"{search.test_name} on test images{test_unit}",
         "fresh seeds finished", "feasible",
     ]  # fmt: skip
     return Table(

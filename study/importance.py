@@ -44,8 +44,8 @@ def importances(search: SeedSearch) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     drawn: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(DRAWS):
-        values = [summarise(rng.choice(own, len(own)), objective) for _, own in taken]
-        for name, share in _importances(search, taken, values).items():
+        again = [summarise(rng.choice(own, len(own)), objective) for _, own in taken]
+        for name, share in _importances(search, taken, again).items():
             drawn[name].append(share)
     return [
         {

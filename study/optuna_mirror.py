@@ -4,6 +4,7 @@ One Optuna trial per configuration, added once its fate is known: COMPLETE with 
 PRUNED.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,9 @@ def open_mirror(study: ResolvedStudy, url: str) -> optuna.Study:
         raise InputError(f"--optuna-storage {url}: cannot be used ({reason})") from error
     if owner is None and not mirror.trials:
         mirror.set_user_attr(RUN_ID, study.run_id)
-        mirror.set_metric_names([label(objective) for objective in search.objectives])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            mirror.set_metric_names([label(objective) for objective in search.objectives])
     elif owner != study.run_id:
         whose = f"run {owner}" if owner else "no run of this program"
         raise InputError(

@@ -35,9 +35,10 @@ def restored(run: RunDirectory) -> SeedSearch:
 
 
 def confirmed(study: ResolvedStudy, search: SeedSearch) -> list[int]:
-    """Trials that are run again on fresh seeds: the best ones, and the first enqueued configuration."""
+    """Trials that are run again on fresh seeds: the best that ran through, and the first enqueued configuration."""
     assert study.search is not None
-    numbers = [ranked.trial_number for ranked in search.best(study.search.confirm.configurations)]
+    through = [ranked for ranked in search.best(len(search.configurations)) if ranked.state != "pruned"]
+    numbers = [ranked.trial_number for ranked in through[: study.search.confirm.configurations]]
     if study.search.enqueue and 0 in search.configurations and 0 not in numbers:
         numbers.append(0)
     return numbers

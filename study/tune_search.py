@@ -45,7 +45,7 @@ class SeedSearcher(Searcher):
         self.after: Iterator[dict[str, Any]] | None = None
         self.error: Exception | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Tune's configuration of the next job, None while nothing can start, FINISHED when all has been handed out."""
         if self.error is not None:
             return Searcher.FINISHED

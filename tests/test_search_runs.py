@@ -12,7 +12,7 @@ from test_study import CLOCK, command, run
 
 WORDS = [
     "nested_search", "--profile", "embedded", "--device", "cpu", "--set", "data.classes=0:20", "--set", "init_cls=5",
-    "--set", "increment=5", "--set", "rank=int:2:8", "--set", "data.train_per_class=8", "--set",
+    "--set", "increment=5", "--set", "rank=int:2:16", "--set", "data.train_per_class=8", "--set",
     "data.test_per_class=5", "--set", "epochs=1", "--trials", "4", "--racing", "halving:2,3", "--confirm", "2x2",
     "--max-concurrent", "1",
 ]  # fmt: skip
