@@ -1,7 +1,7 @@
 """Where the numbers in a table or a picture come from: data set, backbone and seeds, measured and reported."""
 
 from analysis.records import Run
-from analysis.series import configurations, replicas, reported, task_count
+from analysis.series import configurations, reported, task_count
 
 _SETTING = {"dataset": "data set", "backbone": "backbone"}
 
@@ -12,6 +12,8 @@ def measured_setting(run: Run) -> str:
     # Only the last part of a path or a hub name: the whole is in the provenance.
     parts = [str(run.study[key]).rstrip("/").split("/")[-1] for key in ("dataset", "backbone") if run.study.get(key)]
     parts.append(f"seed{'' if len(seeds) == 1 else 's'} {_listed([int(seed) for seed in seeds]) or '-'}")
+    if run.study.get("shown"):
+        parts.append(str(run.study["shown"]))
     return ", ".join(parts)
 
 
@@ -42,7 +44,7 @@ def same_setting(run: Run) -> bool:
 def measured_caption(run: Run) -> str:
     """The sentence under a table of measured values."""
     text = f"Measured: {measured_setting(run)}; mean ± standard deviation over seeds"
-    if any(len(replicas(run, label)) == 1 for label in configurations(run)):
+    if (run.trials["configuration"].value_counts() == 1).any():
         text += "; of a single seed no spread can be said"
     unfinished = int((run.trials["status"] != "finished").sum())
     if unfinished:

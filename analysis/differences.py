@@ -12,14 +12,13 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
+from analysis.permutation import sign_flip_p
 from analysis.records import Run
-from analysis.series import configurations, final_values
+from analysis.series import configurations, final_table, final_values
 
 CONFIDENCE = 0.95
 FEWEST_SEEDS = 3  # below this an interval exists but says next to nothing
 FEWEST_SEEDS_PERMUTATION = 5  # below this the smallest possible p-value is above 0.1
-MOST_SEEDS_EXACT = 14  # 2**14 sign patterns; beyond, random ones
-RANDOM_SIGN_PATTERNS = 20_000
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def paired_difference(configuration: str, baseline: str, first: ArrayLike, secon
         interval = test.confidence_interval(CONFIDENCE)
         result = replace(result, low=float(interval.low), high=float(interval.high), p_t=float(test.pvalue))
     if gap.size >= FEWEST_SEEDS_PERMUTATION:
-        result = replace(result, p_permutation=_sign_flip_p(gap))
+        result = replace(result, p_permutation=float(sign_flip_p(gap)))
     return result
 
 
@@ -90,11 +89,21 @@ def differences(run: Run, metric: str = "final_accuracy") -> list[PairedDifferen
     """Every configuration against the first, where they have a finished seed in common, Holm-corrected.
 
     Args:
-        run: the run.
+        run: the run; all of its configurations are compared, also those that are not shown.
         metric: the final metric to compare, a fraction.
     """
-    labels = configurations(run)
-    return corrected([one for label in labels[1:] if (one := difference(run, label, labels[0], metric))])
+    labels, table = configurations(run.whole), final_table(run.whole, metric)
+    if table.empty or labels[0] != table.index[0]:
+        return []
+    values = table.to_numpy()
+    shared = np.isfinite(values) & np.isfinite(values[0])
+    return corrected(
+        [
+            paired_difference(str(table.index[row]), labels[0], values[row, own], values[0, own])
+            for row, own in enumerate(shared)
+            if row and own.any()
+        ]
+    )
 
 
 def difference(run: Run, configuration: str, baseline: str, metric: str) -> PairedDifference | None:
@@ -108,33 +117,16 @@ def difference(run: Run, configuration: str, baseline: str, metric: str) -> Pair
 
 def corrected(found: Sequence[PairedDifference]) -> list[PairedDifference]:
     """The same differences with their p-values Holm-corrected over all of them."""
-    t_holm = _holm([one.p_t for one in found])
-    permutation_holm = _holm([one.p_permutation for one in found])
+    t_holm = holm([one.p_t for one in found])
+    permutation_holm = holm([one.p_permutation for one in found])
     return [
         replace(one, p_t_holm=t, p_permutation_holm=permutation)
         for one, t, permutation in zip(found, t_holm, permutation_holm, strict=True)
     ]
 
 
-def smallest_permutation_p(n: int) -> float:
-    """The smallest two-sided p-value that n sign flips can give: all signs alike, two patterns of 2**n."""
-    return 2.0 / 2**n
-
-
-def _sign_flip_p(difference: np.ndarray) -> float:
-    exact = difference.size <= MOST_SEEDS_EXACT
-    test = stats.permutation_test(
-        (difference,),
-        np.mean,
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**difference.size if exact else RANDOM_SIGN_PATTERNS,
-        rng=np.random.default_rng(0),
-    )
-    return float(test.pvalue)
-
-
-def _holm(p_values: Sequence[float | None]) -> list[float | None]:
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's correction over the p-values that there are; None stays None."""
     known = [p for p in p_values if p is not None]
     corrected = iter(multipletests(known, method="holm")[1] if known else [])
     return [None if p is None else float(next(corrected)) for p in p_values]

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from analysis import continual, tuning
+from analysis import continual, rank, theory, tuning
 
 FINAL_METRICS: dict[str, Callable[[Iterable[Mapping[str, Any]], int], dict[str, float]]] = {
     "continual": continual.final_metrics,
     "tuning": tuning.final_metrics,
+    "theory": theory.final_metrics,
+    "rank": rank.final_metrics,
 }
 
 HELD_OUT_METRICS: dict[str, tuple[str, ...]] = {

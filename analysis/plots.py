@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
@@ -13,7 +12,17 @@ from analysis import series
 from analysis.captions import measured_setting
 from analysis.records import Run
 from analysis.series import configurations, reported, task_count
-from analysis.style import MOST_DRAWN, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
+from analysis.style import (
+    MOST_DRAWN,
+    Picture,
+    add_legend,
+    color_and_marker,
+    each_seed,
+    new_figure,
+    plain_axes,
+    say_nothing,
+    some_seeds,
+)
 
 MOST_PANELS = 12
 PARTS: dict[str, dict[str, Any]] = {
@@ -24,7 +33,7 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 
 
-def accuracy_by_task(run: Run) -> Figure:
+def accuracy_by_task(run: Run) -> Picture:
     """One line per configuration, every seed faint behind its mean, reported runs dashed.
 
     The mean is over the seeds that reached the task. Reported runs are drawn only where their protocol has as many
@@ -39,7 +48,7 @@ def accuracy_by_task(run: Run) -> Figure:
     for number, label in enumerate(labels[:MOST_DRAWN]):
         color, marker = color_and_marker(number)
         own = measured[measured["configuration"] == label]
-        for _, seed in own.groupby(["trial_id", "seed"]):
+        for _, seed in some_seeds(own).groupby(["trial_id", "seed"]):
             seed = seed.sort_values("task")
             axes.plot(seed["task"] + 1, 100 * seed["accuracy"], color=color, linewidth=1.0, alpha=0.3, zorder=2)
         mean = 100 * own.groupby("task")["accuracy"].mean()
@@ -59,16 +68,17 @@ def accuracy_by_task(run: Run) -> Figure:
         say_nothing(axes, "no seed has finished a task")
     hidden = len(labels) - MOST_DRAWN
     note = f"; {hidden} more configurations in the table" if hidden > 0 else ""
-    subtitle = f"{measured_setting(run)}; thick: mean over seeds, thin: each seed{note}"
+    subtitle = f"{measured_setting(run)}; thick: mean over seeds, thin: {each_seed(run)}{note}"
     axes.set_title(subtitle, loc="left", fontsize=10, color="#444444", parse_math=False)
     # In the middle, below the title's lines, which take the whole width.
     lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
     size = 10 if lines <= 22 else 7
     add_legend(figure, handles, loc="outside right center", fontsize=size, labelspacing=0.7)
-    return figure
+    caption = f"Accuracy on all classes seen so far, task by task: {subtitle}."
+    return figure.showing(measured, caption)
 
 
-def ablation_by_task(run: Run) -> Figure:
+def ablation_by_task(run: Run) -> Picture:
     """One panel per configuration: frozen backbone, slow only and combined, after consolidation, over the seeds."""
     measured, tasks = series.ablation_by_task(run), task_count(run)
     measured = measured[measured["moment"] == "after"]
@@ -92,7 +102,8 @@ def ablation_by_task(run: Run) -> Figure:
     note = f"After consolidation; {measured_setting(run)}; line: mean over seeds, band: their range"
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=11, title=note, title_fontsize=10)
     figure.supylabel("accuracy on all classes seen so far (%)", fontsize=11)
-    return figure
+    caption = "Accuracy of the frozen backbone, of the slow adapter alone and of both, with the same trained head"
+    return figure.showing(measured, f"{caption}. {note}.")
 
 
 def _ablation_panel(axes: Axes, own: pd.DataFrame, tasks: int) -> None:

@@ -15,6 +15,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,28 @@ TRIALS_KEY = ["trial_id", "seed"]
 class Run:
     """One run directory, read: ``study`` is study.json, the frames have the schemas of this module.
 
-    Nullable integers are pandas ``Int32``/``Int64``; ``seed`` is a plain int64.
+    Nullable integers are pandas ``Int32``/``Int64``; ``seed`` is a plain int64. A run of which only some configurations
+    are shown has all of them in ``whole``.
     """
 
     path: Path
     study: dict[str, Any]
     trials: pd.DataFrame
     metrics: pd.DataFrame
+    unshortened: "Run | None" = None
+
+    @property
+    def whole(self) -> "Run":
+        """The run with all of its configurations."""
+        return self.unshortened or self
+
+    @cached_property
+    def _places(self) -> dict[str, np.ndarray]:
+        return self.trials.groupby("configuration", sort=False).indices
+
+    def of(self, configuration: str) -> pd.DataFrame:
+        """Rows of ``trials`` of one configuration, in time independent of the number of the others."""
+        return self.trials.take(self._places.get(configuration, np.empty(0, int)))
 
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]], trial_order: Iterable[str] = ()) -> None:

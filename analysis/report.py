@@ -1,25 +1,44 @@
-"""From a run directory to its closing report: answer, tables, sentences and pictures, on disk and as data."""
+"""From a run directory to its closing report: the registry of kinds and of the sections that follow them.
 
-import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+A kind is a function ``(run, folder) -> Report`` in ``REPORTS``; a section one ``(run, folder) -> Section | None`` in
+``SECTIONS``, None where the run has nothing to say there. Both write their pictures into ``folder`` with
+``save_pictures``. Everything else (tables as CSV, Markdown, the page) is done here for all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from analysis.cells import Table
 from analysis.differences import differences
+from analysis.document import Report, Section
+from analysis.headline import continual_headline, three_sentences, tuning_headline
+from analysis.page import write_pages
+from analysis.pareto import METHODS as PARETO_METHODS
+from analysis.pareto import final_objectives
+from analysis.pareto_plots import pareto_picture
+from analysis.pareto_tables import front_sentences, front_table, fronts, fronts_table
+from analysis.pictures import save_pictures
 from analysis.plots import ablation_by_task, accuracy_by_task
+from analysis.rank_plots import accuracy_by_rank, accuracy_by_trained_parameters, learning_curves
+from analysis.rank_sentences import rank_answer
+from analysis.rank_series import FINAL
+from analysis.rank_tables import rank_table, saturation_table, scaling_table
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
 from analysis.search_plots import importance_bars, optimism_gap, search_history
 from analysis.search_sentences import race_sentences, search_answer
 from analysis.search_series import found_by
 from analysis.search_tables import confirmed_table, importance_table, parameter_table, race_table
+from analysis.selection import shortened
 from analysis.sentences import answer_sentences, stability_sentence
 from analysis.series import configurations
 from analysis.tables import ablation_table, difference_table, stability_table, task_table
+from analysis.theory_plots import error_by_rank, gap_by_step
+from analysis.theory_sentences import spread_sentence, theory_answer
+from analysis.theory_series import cases
+from analysis.theory_tables import bound_table, theory_scaling_table, worst_table
 from analysis.tuning_curves import calibration, interference, learning_rates
 from analysis.tuning_plots import accuracy_by_parameters, accuracy_by_step_time
 from analysis.tuning_sentences import schedule_sentences, tuning_answer, tuning_stability_sentence
@@ -32,36 +51,37 @@ from analysis.tuning_tables import (
 )
 
 REPORT_DIR = "report"
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run says; ``pictures`` are paths of the PNGs, ``markdown`` that of the page with everything in it."""
-
-    question: str
-    answer: list[str]
-    tables: list[Table]
-    sentences: list[str]
-    pictures: list[Path]
-    markdown: Path
+DIFFERENCES_METHODS = [
+    "Differences: paired by seed over common finished seeds, t interval at 95 % for one comparison, paired t test and "
+    "sign-flip permutation test, p-values corrected by Holm over the configurations."
+]
+ORDER_METHODS = ["Order of methods: share of paired bootstrap samples of the seeds in which the whole order holds."]
 
 
 def build_report(run_dir: Path) -> Report:
-    """Write ``run_dir/report/`` (report.md, PNGs, tables/*.csv) and return what is in it; works on unfinished runs.
+    """Write ``run_dir/report/`` and return what is in it; works on unfinished runs.
+
+    The folder holds index.html (self-contained), report.md, a PNG and an SVG per picture, data/*.parquet (what each
+    picture shows) and tables/*.csv.
 
     Raises:
         RecordsError: not a readable run directory, or a kind of report that is not in ``REPORTS``.
     """
-    run = read_run(Path(run_dir))
+    run = shortened(read_run(Path(run_dir)))
     kind = str(run.study.get("report"))
     if kind not in REPORTS:
         raise RecordsError(f"{run.path / STUDY_FILE}: report {kind!r} is unknown; known: {', '.join(sorted(REPORTS))}")
     folder = run.path / REPORT_DIR
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     report = REPORTS[kind](run, folder)
-    for table in report.tables:
-        table.write_csv(folder / "tables" / f"{table.name}.csv")
-    report.markdown.write_text(_markdown(run, report), encoding="utf-8")
+    answer, left_over = three_sentences(run, report.answer)
+    details = [line for line in dict.fromkeys([*left_over, *report.details]) if line not in answer]
+    found = [section for build in SECTIONS.get(kind, ()) if (section := build(run, folder))]
+    report = replace(report, answer=answer, details=details, sections=[*report.sections, *found])
+    for part in report.parts:
+        for table in part.tables:
+            table.write_csv(folder / "tables" / f"{table.name}.csv")
+    write_pages(run, report)
     return report
 
 
@@ -70,29 +90,34 @@ def continual_report(run: Run, folder: Path) -> Report:
     found = differences(run)
     pictures = {"accuracy_by_task.png": accuracy_by_task(run), "ablation_by_task.png": ablation_by_task(run)}
     tables = [task_table(run), ablation_table(run), stability_table(run)]
+    details = answer_sentences(run, found)
     return Report(
         question=_question(run),
-        answer=answer_sentences(run, found),
-        tables=tables + ([difference_table(found)] if found else []),
+        answer=continual_headline(run, found) or details,
+        details=details,
+        tables=tables + ([difference_table(run, found)] if found else []),
         sentences=[stability_sentence(run, label) for label in configurations(run)],
-        pictures=_saved(folder, pictures),
+        pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
+        methods=DIFFERENCES_METHODS,
     )
 
 
 def tuning_report(run: Run, folder: Path) -> Report:
     """The report of a study that compares ways of fine-tuning; the pictures are written into ``folder``."""
     found = differences(run, "final_top1")
-    # A report that is built again says the same: the bootstrap has a generator of its own.
-    orders = rankings(run, ("best_top1", "final_top1"), np.random.default_rng(0))
-    floors = {metric: floor_effects(run, metric) for metric in ("best_top1", "final_top1")}
+    # A report that is built again says the same: the bootstrap has a generator of its own. No order is claimed of the
+    # best of many configurations, which would be an order of their luck.
+    metrics = ("best_top1", "final_top1")
+    orders = rankings(run, metrics, np.random.default_rng(0)) if run.whole is run else []
+    floors = {metric: floor_effects(run, metric) if run.whole is run else [] for metric in metrics}
     tables = [
         methods_table(run),
         ranking_table(orders) if orders else None,
         floor_table(run, floors) if any(floors.values()) else None,
         efficiency_table(run),
         tuning_stability_table(run),
-        difference_table(found, "Final top-1") if found else None,
+        difference_table(run, found, "Final top-1") if found else None,
     ]
     pictures = {
         "accuracy_by_parameters.png": accuracy_by_parameters(run),
@@ -102,19 +127,37 @@ def tuning_report(run: Run, folder: Path) -> Report:
         "interference.png": interference(run),
     }
     stability = [tuning_stability_sentence(run, label) for label in configurations(run)]
+    details = tuning_answer(run, found, orders, floors["final_top1"])
     return Report(
         question=_question(run),
-        answer=tuning_answer(run, found, orders, floors["final_top1"]),
+        answer=tuning_headline(run, found, orders, floors["final_top1"]) or details,
+        details=details,
         tables=[table for table in tables if table],
         sentences=stability + schedule_sentences(run),
-        pictures=_saved(folder, pictures),
+        pictures=save_pictures(folder, pictures),
+        markdown=folder / "report.md",
+        methods=DIFFERENCES_METHODS + (ORDER_METHODS if orders else []),
+    )
+
+
+def theory_report(run: Run, folder: Path) -> Report:
+    """The report of the linear theory; the pictures are written into ``folder``."""
+    every = cases(run)
+    tables = [bound_table(run, every), worst_table(run, every), theory_scaling_table(run, every)]
+    pictures = {"error_by_rank.png": error_by_rank(run, every), "gap_by_step.png": gap_by_step(run, every)}
+    return Report(
+        question=_question(run),
+        answer=theory_answer(run, every),
+        tables=[table for table in tables if table],
+        sentences=[spread_sentence(run, label) for label in configurations(run)],
+        pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
     )
 
 
 def search_report(run: Run, folder: Path) -> Report:
     """The report of a search: what its best configurations are worth on seeds that it has not seen."""
-    search = found_by(run)
+    search = found_by(run.whole)
     pictures = {
         "search_history.png": search_history(search),
         "optimism_gap.png": optimism_gap(search),
@@ -124,7 +167,7 @@ def search_report(run: Run, folder: Path) -> Report:
     tables = [
         confirmed_table(search),
         parameter_table(search),
-        difference_table(paired, search.test_name.capitalize()) if paired else None,
+        difference_table(search.run, paired, search.test_name.capitalize()) if paired else None,
         race_table(search),
         importance_table(search),
     ]
@@ -133,58 +176,61 @@ def search_report(run: Run, folder: Path) -> Report:
         answer=search_answer(search),
         tables=[table for table in tables if table],
         sentences=race_sentences(search),
-        pictures=_saved(folder, pictures),
+        pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
     )
+
+
+def rank_report(run: Run, folder: Path) -> Report:
+    """The report of a study of LoRA's rank; the pictures are written into ``folder``."""
+    found = differences(run, FINAL)
+    tables = [
+        rank_table(run),
+        scaling_table(run),
+        saturation_table(run),
+        difference_table(run, found, "Final top-1") if found else None,
+    ]
+    pictures = {
+        "accuracy_by_rank.png": accuracy_by_rank(run),
+        "accuracy_by_parameters.png": accuracy_by_trained_parameters(run),
+        "learning_curves.png": learning_curves(run),
+    }
+    return Report(
+        question=_question(run),
+        answer=rank_answer(run, found),
+        tables=[table for table in tables if table],
+        sentences=[tuning_stability_sentence(run, label) for label in configurations(run)],
+        pictures=save_pictures(folder, pictures),
+        markdown=folder / "report.md",
+    )
+
+
+def pareto_section(run: Run, folder: Path) -> Section | None:
+    """Fronts over the final metrics in which the configurations differ; None with fewer than two of these."""
+    telling, noisy = final_objectives(run.whole)
+    found = fronts(run, telling, np.random.default_rng(0))
+    pictures = save_pictures(folder, {"pareto.png": pareto_picture(run, found)})
+    if not found:
+        return None
+    tables = [front_table(run, found, noisy), fronts_table(found)]
+    return Section("Pareto fronts", front_sentences(found), tables, pictures, PARETO_METHODS)
 
 
 REPORTS: dict[str, Callable[[Run, Path], Report]] = {
     "continual": continual_report,
     "tuning": tuning_report,
+    "theory": theory_report,
+    "rank": rank_report,
     "search": search_report,
+}
+SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
+    "continual": [],
+    "tuning": [pareto_section],
+    "theory": [],
+    "rank": [pareto_section],
+    "search": [],
 }
 
 
 def _question(run: Run) -> str:
     return str(run.study.get("question") or run.study.get("study") or "Study")
-
-
-def _saved(folder: Path, pictures: Mapping[str, Figure | None]) -> list[Path]:
-    """Write the pictures that there are; returns their paths."""
-    for name, figure in pictures.items():
-        if figure is not None:
-            figure.savefig(folder / name)
-    return [folder / name for name, figure in pictures.items() if figure is not None]
-
-
-def _markdown(run: Run, report: Report) -> str:
-    sections = [f"# {report.question}", " ".join(report.answer), "## Stability over seeds"]
-    sections.append("\n".join(f"- {sentence}" for sentence in report.sentences))
-    sections.append("## Tables")
-    sections += [table.to_markdown() for table in report.tables]
-    sections.append("## Pictures")
-    for picture in report.pictures:
-        relative = picture.relative_to(report.markdown.parent).as_posix()
-        sections.append(f"![{picture.stem.replace('_', ' ')}]({relative})")
-    sections += ["## Provenance", _provenance(run)]
-    return "\n\n".join(section.strip("\n") for section in sections) + "\n"
-
-
-def _provenance(run: Run) -> str:
-    """Where the numbers come from, as a list of key and value, nested keys joined by a dot."""
-    keys = ("study", "run_id", "profile", "dataset", "backbone", "seeds", "schema_version")
-    lines = {key: run.study[key] for key in keys if key in run.study}
-    lines.update(_flat("", run.study.get("provenance") or {}))
-    lines.update(_flat("configurations.", run.study.get("configurations") or {}, depth=1))
-    text = {key: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for key, value in lines.items()}
-    return "\n".join(f"- {key}: `{value}`" for key, value in text.items())
-
-
-def _flat(prefix: str, values: dict[str, object], depth: int = 3) -> dict[str, object]:
-    flat: dict[str, object] = {}
-    for key, value in values.items():
-        if isinstance(value, dict) and depth > 1:
-            flat.update(_flat(f"{prefix}{key}.", value, depth - 1))
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -81,7 +81,9 @@ def optimism_gap(search: Search) -> Figure | None:
             fresh.value, y, xerr=[[fresh.value - fresh.low], [fresh.high - fresh.value]], fmt="o", color=PALETTE[1],
             capsize=4, zorder=3,
         )  # fmt: skip
-        axes.plot(search.value(row), y + 0.25, "D", color=PALETTE[2], markerfacecolor="white", markeredgewidth=1.8, zorder=4)
+        axes.plot(
+            search.value(row), y + 0.25, "D", color=PALETTE[2], markerfacecolor="white", markeredgewidth=1.8, zorder=4
+        )
         test = search.tested(row)
         if test is not None and search.scale == 100.0:
             tested = True

@@ -5,7 +5,16 @@ from collections.abc import Sequence
 from analysis.captions import count
 from analysis.differences import PairedDifference
 from analysis.records import STATUSES, Run
-from analysis.series import configurations, destructive_boundaries, final_accuracy, final_values, replicas, values
+from analysis.series import (
+    below_frozen,
+    configurations,
+    destructive_flags,
+    final_accuracy,
+    final_table,
+    final_values,
+    replicas,
+    values,
+)
 
 MOST_NAMED = 4  # configurations in one sentence; the others are in the table
 
@@ -36,16 +45,15 @@ def answer_sentences(run: Run, found: Sequence[PairedDifference]) -> list[str]:
         run: the run.
         found: the paired differences of that run.
     """
-    labels = configurations(run)
     compared = comparison_sentences(run, found, "final_accuracy")
     if not any_final(run, "final_accuracy"):
         return compared
-    return [*compared, _trust(run, labels)]
+    return [*compared, trust_sentence(run)]
 
 
 def any_final(run: Run, metric: str) -> bool:
     """Whether any finished seed has a value of this final metric."""
-    return any(len(final_values(run, label, metric)) for label in configurations(run))
+    return not final_table(run.whole, metric).empty
 
 
 def comparison_sentences(run: Run, found: Sequence[PairedDifference], metric: str) -> list[str]:
@@ -56,7 +64,7 @@ def comparison_sentences(run: Run, found: Sequence[PairedDifference], metric: st
         found: its paired differences in ``metric``.
         metric: a final metric.
     """
-    labels, statuses = configurations(run), list(run.trials["status"])
+    labels, statuses = configurations(run.whole), list(run.whole.trials["status"])
     if not any_final(run, metric):
         if "finished" in statuses:
             return [f"{outcomes(statuses).capitalize()}, but without a complete evaluation: no answer yet."]
@@ -109,24 +117,26 @@ def _alike(found: Sequence[PairedDifference]) -> str:
     return f"{joined(clauses, len(alike))} cannot be told apart from {alike[0].baseline} with {count(n, 'seed')}."
 
 
-def _trust(run: Run, labels: Sequence[str]) -> str:
+def trust_sentence(run: Run) -> str:
     """What happened to the replicas of the whole run."""
+    run = run.whole
+    labels = configurations(run)
     total, finished = len(run.trials), int((run.trials["status"] == "finished").sum())
     text = f"{finished} of {count(total, 'replica')} finished{others(list(run.trials['status']))}"
-    without = [label for label in labels if final_accuracy(run, label).empty]
+    having = set(final_table(run, "final_accuracy").index)
+    without = [label for label in labels if label not in having]
     if without:
         text += f", none of {joined(without[:MOST_NAMED], len(without))}"
-    final = {label: final_accuracy(run, label).dropna(subset="frozen") for label in labels}
-    below = {label: int((frame["final"] < frame["frozen"]).sum()) for label, frame in final.items()}
-    if compared := sum(map(len, final.values())):
-        named = [f"{number} of {label}" for label, number in below.items() if number]
-        fallen = f"{sum(below.values()) or 'none'} of {compared}"
+    below = below_frozen(run)
+    if compared := int(below["compared"].sum()):
+        named = [f"{number} of {label}" for label, number in below["below"].items() if number]
+        fallen = f"{below['below'].sum() or 'none'} of {compared}"
         text += f"; {fallen} ended below the frozen backbone"
         text += f" ({joined(named[:MOST_NAMED], len(named))})" if named else ""
-    boundaries = [destructive_boundaries(run, label) for label in labels]
-    if total := sum(asked for _, asked in boundaries):
-        harmful = sum(flagged for flagged, _ in boundaries)
-        asked_at = count(total, "task boundary", "task boundaries")
+    flags = destructive_flags(run)["value"]
+    if len(flags):
+        harmful = int((flags > 0).sum())
+        asked_at = count(len(flags), "task boundary", "task boundaries")
         text += f"; the slow weights did harm at {harmful or 'none'} of {asked_at}"
     return f"{text}."
 

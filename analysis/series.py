@@ -48,7 +48,7 @@ def task_count(run: Run) -> int:
 
 def replicas(run: Run, configuration: str) -> pd.DataFrame:
     """Rows of trials.parquet of one configuration, whatever became of them."""
-    return run.trials[run.trials["configuration"] == configuration]
+    return run.of(configuration)
 
 
 def final_accuracy(run: Run, configuration: str) -> pd.DataFrame:
@@ -80,6 +80,69 @@ def final_values(run: Run, configuration: str, metric: str) -> "pd.Series[float]
     return rows.dropna(subset=f"metric.{metric}").groupby("seed")[f"metric.{metric}"].mean().astype(float)
 
 
+def objective_metric(run: Run) -> str:
+    """The final metric that the study judges configurations by."""
+    metric = (run.study.get("objective") or {}).get("metric")
+    return str(metric or {"tuning": "final_top1"}.get(str(run.study.get("report")), "final_accuracy"))
+
+
+def boundary_kind(run: Run) -> str:
+    """What replicas report after: ``task`` or ``epoch``, the name of the column in the metric rows."""
+    return str(run.study.get("boundary") or "task")
+
+
+def finals_of(run: Run, metric: str) -> "dict[str, pd.Series[float]]":
+    """``final_values`` of every configuration at once, in display order; empty series where there are none."""
+    table = final_table(run, metric)
+    none = pd.Series(dtype=float)
+    return {label: table.loc[label].dropna() if label in table.index else none for label in configurations(run)}
+
+
+def accuracy_by_boundary(run: Run) -> pd.DataFrame:
+    """Accuracy on the test set after every boundary (task or epoch) that was reached, of every replica.
+
+    Returns:
+        columns configuration, status, trial_id, seed, boundary (counted from 0), accuracy (a fraction); rows sorted by
+        trial, seed and boundary. Empty where a study measures no such thing.
+    """
+    position, frame = boundary_kind(run), measured(run, "eval")
+    name = next((name for name in ("accuracy", "top1") if (frame["name"] == name).any()), "")
+    frame = frame[(frame["name"] == name) & frame[position].notna()]
+    frame = frame.rename(columns={position: "boundary", "value": "accuracy"}).astype({"boundary": int})
+    frame = frame[["configuration", "status", *REPLICA, "boundary", "accuracy"]]
+    return frame.drop_duplicates([*REPLICA, "boundary"], keep="last").sort_values([*REPLICA, "boundary"])
+
+
+def final_table(run: Run, metric: str) -> pd.DataFrame:
+    """A final metric of the finished replicas of all configurations: a row for each, a column per seed, NaN for none.
+
+    A seed that was run twice counts once: its mean. Only configurations with a value have a row, in display order.
+    """
+    column = f"metric.{metric}"
+    if column not in run.trials:
+        return pd.DataFrame(dtype=float)
+    rows = run.trials.loc[run.trials["status"] == "finished", ["configuration", "seed", column]].dropna()
+    table = rows.pivot_table(index="configuration", columns="seed", values=column, aggfunc="mean").astype(float)
+    present = set(table.index)
+    return table.reindex([label for label in configurations(run) if label in present])
+
+
+def final_means(run: Run, metric: str) -> "pd.Series[float]":
+    """Mean of a final metric over the finished seeds, by configuration; only of those that have one."""
+    return final_table(run, metric).mean(axis=1)
+
+
+def below_frozen(run: Run) -> pd.DataFrame:
+    """By configuration, columns below and compared: finished seeds that ended below their frozen backbone, and all
+    for which that is known."""
+    rows = run.trials[run.trials["status"] == "finished"]
+    columns = ["metric.final_accuracy", "metric.final_frozen_accuracy"]
+    rows = rows.reindex(columns=["configuration", *columns]).dropna()
+    flags = pd.DataFrame({"configuration": rows["configuration"], "below": rows[columns[0]] < rows[columns[1]]})
+    counts = flags.groupby("configuration", sort=False)["below"].agg(below="sum", compared="size")
+    return counts.reindex([label for label in configurations(run) if label in counts.index]).astype(int)
+
+
 def accuracy_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, accuracy: all classes seen so far, after every task reached.
 
@@ -95,7 +158,10 @@ def ablation_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, moment (before | after), part (frozen | fast | slow | combined),
     accuracy: the ablations at every task boundary."""
     frame = _of_tasks(run, "ablation").rename(columns={"value": "accuracy"})
-    frame[["moment", "part"]] = frame["name"].str.split("/", n=1, expand=True).reindex(columns=[0, 1])
+    # Split once per name, not once per row.
+    split = {name: [*name.split("/", 1), ""] for name in frame["name"].unique()}
+    frame["moment"] = frame["name"].map({name: parts[0] for name, parts in split.items()})
+    frame["part"] = frame["name"].map({name: parts[1] for name, parts in split.items()})
     kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
     return frame.loc[kept, ["configuration", *REPLICA, "task", "moment", "part", "accuracy"]].reset_index(drop=True)
 
@@ -105,9 +171,15 @@ def destructive_boundaries(run: Run, configuration: str) -> tuple[int, int]:
 
     Over all replicas, unfinished ones included: a boundary that was measured is a fact whatever came later.
     """
+    flags = destructive_flags(run)
+    own = flags.loc[flags["configuration"] == configuration, "value"]
+    return int((own > 0).sum()), len(own)
+
+
+def destructive_flags(run: Run) -> pd.DataFrame:
+    """Columns configuration and value: whether the slow weights did harm, at every boundary of all replicas."""
     frame = _of_tasks(run, "boundary")
-    flags = frame.loc[(frame["configuration"] == configuration) & (frame["name"] == "destructive"), "value"]
-    return int((flags > 0).sum()), len(flags)
+    return frame.loc[frame["name"] == "destructive", ["configuration", "value"]]
 
 
 def reported(run: Run, configuration: str) -> list[Reported]:

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -15,12 +16,38 @@ WIDTH, HEIGHT, DPI = 10.0, 45 / 7, 140  # inches and dots per inch: 1400 x 900 p
 # Okabe and Ito 2008, without yellow, which is too light for a line on white paper.
 PALETTE = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
 MARKERS = "osD^vPX"
+MOST_SEEDS = 60  # faint lines of one configuration; the mean before them is over all
 MOST_DRAWN = 14  # configurations: beyond two rounds of the palette no line can be told from another
 
 
-def new_figure(run: Run, height: float = HEIGHT) -> Figure:
+class Picture(Figure):
+    """A figure that knows what it shows: ``data``, the values that were drawn, and ``caption``, a sentence or two."""
+
+    data: pd.DataFrame | None = None
+    caption: str = ""
+
+    def showing(self, data: pd.DataFrame, caption: str) -> "Picture":
+        """The same figure with its data and caption set."""
+        self.data, self.caption = data, caption
+        return self
+
+
+def some_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first ``MOST_SEEDS`` replicas of each configuration; columns configuration, trial_id, seed."""
+    replicas = frame[["configuration", "trial_id", "seed"]].drop_duplicates()
+    kept = replicas[replicas.groupby("configuration").cumcount() < MOST_SEEDS]
+    return frame if len(kept) == len(replicas) else frame.merge(kept)
+
+
+def each_seed(run: Run) -> str:
+    """How a note calls the faint lines: ``each seed``, or how many of them are drawn."""
+    most = int(run.trials.groupby("configuration").size().max()) if len(run.trials) else 0
+    return "each seed" if most <= MOST_SEEDS else f"{MOST_SEEDS} of {most:,} seeds"
+
+
+def new_figure(run: Run, height: float = HEIGHT) -> Picture:
     """An empty page, ``height`` inches tall, with the study's question as its title."""
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+    figure = Picture(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     title = textwrap.fill(run.study.get("question") or str(run.study.get("study", "")), 88)
     # A dollar sign in a label is text, not mathematics.

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from analysis import series
 from analysis.captions import count, measured_caption, reported_caption
 from analysis.cells import EMPTY, Cell, Change, Spread, Table
-from analysis.differences import FEWEST_SEEDS_PERMUTATION, PairedDifference, smallest_permutation_p
+from analysis.differences import FEWEST_SEEDS_PERMUTATION, PairedDifference
+from analysis.permutation import smallest_permutation_p
 from analysis.records import STATUSES, Run
 from analysis.series import Reported
 
@@ -94,8 +95,9 @@ def stability_table(run: Run) -> Table:
     return Table("Stability over seeds", columns, rows, caption, "stability")
 
 
-def difference_table(found: Sequence[PairedDifference], measure: str = "Final accuracy") -> Table:
-    """The paired differences behind the answer, in percentage points of ``measure``."""
+def difference_table(run: Run, found: Sequence[PairedDifference], measure: str = "Final accuracy") -> Table:
+    """The paired differences behind the answer, in percentage points of ``measure``; a row per shown configuration."""
+    shown = set(series.configurations(run))
     columns = [
         "configuration",
         "common seeds",
@@ -116,6 +118,7 @@ def difference_table(found: Sequence[PairedDifference], measure: str = "Final ac
             "yes" if one.survives_correction else "before correction only" if one.told_apart else "no",
         ]
         for one in found
+        if one.configuration in shown
     ]
     if not found:
         return Table("Paired differences", columns, rows, "No two configurations share a finished seed.", "differences")

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -17,11 +16,14 @@ from analysis.series import REPLICA, configurations
 from analysis.style import (
     HEIGHT,
     MOST_DRAWN,
+    Picture,
     add_legend,
     color_and_marker,
+    each_seed,
     new_figure,
     plain_axes,
     say_nothing,
+    some_seeds,
     subtitle,
 )
 from analysis.tuning_sentences import freeze_steps
@@ -40,7 +42,7 @@ MOST_COLUMNS, MOST_PANELS = 5, 15
 SMALLEST_RATE = 1e-6  # below, the axis is linear, so that a rate of 0 is on the page
 
 
-def learning_rates(run: Run) -> Figure:
+def learning_rates(run: Run) -> Picture:
     """Per configuration the rate of each group with its floor, and below it how the norm of the LoRA weights moves.
 
     The steps in which LoRA is to be frozen are shaded: the norm must be level there.
@@ -79,16 +81,18 @@ def learning_rates(run: Run) -> Figure:
             grid[row, column].remove()
     handles: list[Any] = [Line2D([], [], label=group, **_group_style(group)) for group in rates]
     handles += [Line2D([], [], label="floor (eta_min)", **FLOOR), Patch(label="LoRA to be frozen", **FROZEN)]
-    note = f"{measured_setting(run)}; one line per seed"
+    note = f"{measured_setting(run)}; lines: {each_seed(run)}"
     hidden = len(configurations(run)) - MOST_PANELS
     note += f"; {hidden} more configurations are not drawn" if hidden > 0 else ""
     add_legend(
         figure, handles, loc="outside lower center", ncols=len(handles), fontsize=10, title=note, title_fontsize=10
     )
-    return figure
+    caption = "Learning rate of each group of parameters, and the norm of the LoRA weights since its first record"
+    curves = {f"lr/{group}": frame for group, frame in rates.items()} | {"weight_norm/lora": norms}
+    return figure.showing(_long(curves, labels), f"{caption}; steps in which LoRA is frozen are shaded. {note}.")
 
 
-def calibration(run: Run) -> Figure:
+def calibration(run: Run) -> Picture:
     """ECE per epoch, and at the end before and after temperature scaling; mean over seeds, each seed faint."""
     figure = new_figure(run)
     left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -125,12 +129,14 @@ def calibration(run: Run) -> Figure:
     subtitle(right, "last epoch, temperature scaling: hollow before, filled after", 46)
     if all(frame.empty for frame in sides.values()):
         say_nothing(right, "no temperature was fitted")
-    note = f"{measured_setting(run)}; thick or large: mean over seeds, thin or small: each seed"
+    note = f"{measured_setting(run)}; thick or large: mean over seeds, thin or small: {each_seed(run)}"
     _legend_below(figure, handles, note)
-    return figure
+    data = _long({"ece": ece} | {f"ece_{moment}": frame for moment, frame in sides.items()}, labels)
+    caption = "Expected calibration error (15 bins) by epoch, and after the last before and after temperature scaling"
+    return figure.showing(data, f"{caption}: {note}.")
 
 
-def interference(run: Run) -> Figure | None:
+def interference(run: Run) -> Picture | None:
     """The cosine between what LoRA-only and norm-only updates do to the logits, and gradient norms, per epoch.
 
     None where no configuration measured it: it needs both groups.
@@ -148,10 +154,12 @@ def interference(run: Run) -> Figure | None:
     subtitle(left, "changes of the logits by a LoRA-only and a norm-only update: below 0 they oppose each other", 54)
     both = set(cosine["configuration"])
     shown = []
+    curves = {"interference": cosine}
     for group in groups(run, "diagnostics", "grad_norm"):
         frame = by_epoch(run, "diagnostics", f"grad_norm/{group}")
         frame = frame[frame["configuration"].isin(both) & (frame["value"] > 0)]
         shown += [group] if len(frame) else []
+        curves[f"grad_norm/{group}"] = frame
         _epoch_lines(right, frame, labels, linestyle=GROUP_LINES.get(group, "-."), seeds=False)
     right.set_yscale("log")
     right.set_ylabel("norm of the gradient")
@@ -162,8 +170,18 @@ def interference(run: Run) -> Figure | None:
     for group in shown:
         style: dict[str, Any] = {"color": "#444444", "linestyle": GROUP_LINES.get(group, "-.")}
         handles.append(Line2D([], [], label=f"gradient of {group}", **style))
-    _legend_below(figure, handles, f"{measured_setting(run)}; thick: mean over seeds, thin: each seed")
-    return figure
+    note = f"{measured_setting(run)}; thick: mean over seeds, thin: {each_seed(run)}"
+    _legend_below(figure, handles, note)
+    caption = (
+        "Cosine between the changes of the logits by a LoRA-only and a norm-only update, and norms of the gradient"
+    )
+    return figure.showing(_long(curves, labels), f"{caption}, by epoch: {note}.")
+
+
+def _long(curves: dict[str, pd.DataFrame], labels: list[str]) -> pd.DataFrame:
+    """The curves of the configurations that are drawn, below each other, with their name in a column."""
+    frame = pd.concat([curve.assign(name=name) for name, curve in curves.items()], ignore_index=True)
+    return frame[frame["configuration"].isin(labels)].reset_index(drop=True)
 
 
 def _rate_panel(axes: Axes, rates: dict[str, pd.DataFrame], highest: float) -> None:
@@ -171,7 +189,7 @@ def _rate_panel(axes: Axes, rates: dict[str, pd.DataFrame], highest: float) -> N
     axes.set_yscale("symlog", linthresh=SMALLEST_RATE)
     axes.set_ylim(0, 3 * max(highest, SMALLEST_RATE))
     for group, frame in rates.items():
-        for _, own in frame.groupby(REPLICA):
+        for _, own in some_seeds(frame).groupby(REPLICA):
             axes.plot(own["step"], own["value"], zorder=2, drawstyle="steps-post", **_group_style(group))
     if all(frame.empty for frame in rates.values()):
         say_nothing(axes, "not recorded")
@@ -179,7 +197,7 @@ def _rate_panel(axes: Axes, rates: dict[str, pd.DataFrame], highest: float) -> N
 
 def _norm_panel(axes: Axes, norms: pd.DataFrame) -> None:
     plain_axes(axes)
-    for _, own in norms.groupby(REPLICA):
+    for _, own in some_seeds(norms).groupby(REPLICA):
         # The norms at the start lie further apart from seed to seed than training moves them.
         change = own["value"] - own["value"].iloc[0]
         # In steps: a slope towards the first record after the warm-up would look like a move within it.
@@ -200,7 +218,7 @@ def _epoch_lines(
         if own.empty:
             continue
         color, marker = color_and_marker(number)
-        for _, seed in own.groupby(REPLICA) if seeds else ():
+        for _, seed in some_seeds(own).groupby(REPLICA) if seeds else ():
             axes.plot(seed["epoch"] + 1, seed["value"], color=color, linewidth=1.0, alpha=0.3, zorder=2)
         mean = own.groupby("epoch")["value"].mean()
         style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 6.0, "markeredgecolor": "white"}
@@ -217,7 +235,7 @@ def _epoch_axis(axes: Axes, epochs: int) -> None:
     axes.set_xlabel("epoch")
 
 
-def _legend_below(figure: Figure, handles: list[Line2D], note: str) -> None:
+def _legend_below(figure: Picture, handles: list[Line2D], note: str) -> None:
     layout: dict[str, Any] = {"loc": "outside lower center", "ncols": 3, "title": note, "title_fontsize": 10}
     add_legend(figure, handles, fontsize=10 if len(handles) <= 9 else 8, **layout)
 

@@ -7,20 +7,28 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.captions import measured_setting, same_setting
 from analysis.records import Run
 from analysis.series import Reported, configurations, reported
-from analysis.style import MOST_DRAWN, add_legend, color_and_marker, new_figure, plain_axes, say_nothing, subtitle
+from analysis.style import (
+    MOST_DRAWN,
+    Picture,
+    add_legend,
+    color_and_marker,
+    new_figure,
+    plain_axes,
+    say_nothing,
+    subtitle,
+)
 from analysis.tuning_series import finals, trainable_parameters
 
 DODGE = 1.035  # factor between configurations with equally many parameters, so that they do not hide each other
 
 
-def accuracy_by_parameters(run: Run) -> Figure:
+def accuracy_by_parameters(run: Run) -> Picture:
     """Best top-1 against trainable parameters, logarithmic; each seed faint, mean and standard deviation, reported."""
     figure = new_figure(run)
     axes = figure.subplots()
@@ -38,46 +46,51 @@ def accuracy_by_parameters(run: Run) -> Figure:
 
     drawn = _scatter(figure, axes, run, ["best_top1"], place, "trainable_params")
     axes.set_xscale("log")
-    known = [x for x in (*counts, *drawn) if np.isfinite(x)]
+    known = [x for x in (*counts, *drawn["x"]) if np.isfinite(x)]
     if known:
         axes.set_xlim(min(known) / 1.6, max(known) * 1.6)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("trainable parameters")
-    _explain(
+    note = _explain(
         run,
         axes,
         "trainable_params",
         "configurations with equally many parameters stand side by side" if shifted else "",
     )
-    return figure
+    return figure.showing(drawn, f"Best top-1 against trainable parameters, on a logarithmic axis: {note}.")
 
 
-def accuracy_by_step_time(run: Run) -> Figure:
+def accuracy_by_step_time(run: Run) -> Picture:
     """Best top-1 against the time of a training step; each seed faint, mean and standard deviation, reported."""
     figure = new_figure(run)
     axes = figure.subplots()
     drawn = _scatter(figure, axes, run, ["best_top1", "step_time_s"], lambda _, own: own["step_time_s"], "step_time_s")
-    if drawn:
-        axes.set_xlim(0, 1.08 * max(drawn))
+    if len(drawn):
+        axes.set_xlim(0, 1.08 * drawn["x"].max())
     axes.set_xlabel("time of a training step, median over epochs (s)")
-    _explain(run, axes, "step_time_s", "")
-    return figure
+    note = _explain(run, axes, "step_time_s", "")
+    return figure.showing(drawn, f"Best top-1 against the time of a training step: {note}.")
 
 
 def _scatter(
-    figure: Figure,
+    figure: Picture,
     axes: Axes,
     run: Run,
     metrics: list[str],
     place: Callable[[int, pd.DataFrame], "pd.Series[float]"],
     reported_place: str,
-) -> list[float]:
-    """Draw every configuration; ``place`` gives the x of each seed. Returns the x of everything that was drawn."""
+) -> pd.DataFrame:
+    """Draw every configuration; ``place`` gives the x of each seed.
+
+    Returns:
+        what was drawn: columns configuration, source (measured, or the reported run), seed, x, best_top1.
+    """
     plain_axes(axes)
     axes.set_ylabel("best top-1 on the test set (%)")
-    handles, drawn = [], []
+    handles: list[Line2D] = []
+    drawn: list[dict[str, Any]] = []
     for number, label in enumerate(configurations(run)[:MOST_DRAWN]):
         color, marker = color_and_marker(number)
         own = finals(run, label, *metrics)
@@ -88,7 +101,11 @@ def _scatter(
             axes.errorbar(x.mean(), y.mean(), **spread, color=color, elinewidth=1.4, capsize=4, zorder=3)
             style: dict[str, Any] = {"color": color, "markersize": 9, "markeredgecolor": "white"}
             axes.plot(x.mean(), y.mean(), linestyle="", marker=marker, zorder=4, **style)
-            drawn += list(x)
+            measured: dict[str, Any] = {"configuration": label, "source": "measured"}
+            drawn += [
+                {**measured, "seed": seed, "x": at, "best_top1": top1}
+                for seed, at, top1 in zip(own.index, x, own["best_top1"], strict=True)
+            ]
         name = textwrap.fill(f"{label} (n={len(y)})" if len(y) else f"{label} (nothing finished)", 28)
         handles.append(Line2D([], [], linestyle="", color=color, marker=marker, markersize=9, label=name))
         for entry in _reported(run, label, reported_place):
@@ -101,7 +118,8 @@ def _scatter(
                 "markerfacecolor": "none",
             }
             axes.plot(*at, zorder=3, **hollow)
-            drawn.append(at[0])
+            theirs = {"configuration": label, "source": f"reported {entry.label}".strip(), "seed": None}
+            drawn.append({**theirs, "x": at[0], "best_top1": entry.metrics["best_top1"]})
             name = textwrap.fill(f"{label} {entry.label}".strip(), 28) + ",\nreported (1 run)"
             handles.append(Line2D([], [], label=name, **hollow))
     if not drawn:
@@ -115,7 +133,8 @@ def _scatter(
         labelspacing=0.7,
         handlelength=1.5,
     )
-    return drawn
+    frame = pd.DataFrame(drawn, columns=["configuration", "source", "seed", "x", "best_top1"])
+    return frame.astype({"seed": "Int64", "x": float, "best_top1": float})
 
 
 def _reported(run: Run, label: str, place: str) -> list[Reported]:
@@ -124,7 +143,8 @@ def _reported(run: Run, label: str, place: str) -> list[Reported]:
     return [entry for entry in reported(run, label) if {"best_top1", place} <= entry.metrics.keys()]
 
 
-def _explain(run: Run, axes: Axes, reported_place: str, more: str) -> None:
+def _explain(run: Run, axes: Axes, reported_place: str, more: str) -> str:
+    """Write what is seen above the axes and return it."""
     parts = [measured_setting(run), "large: mean ± standard deviation over seeds, small: each seed"]
     if more:
         parts.append(more)
@@ -138,4 +158,6 @@ def _explain(run: Run, axes: Axes, reported_place: str, more: str) -> None:
     hidden = len(configurations(run)) - MOST_DRAWN
     if hidden > 0:
         parts.append(f"{hidden} more configurations in the table")
-    subtitle(axes, "; ".join(parts))
+    note = "; ".join(parts)
+    subtitle(axes, note)
+    return note

@@ -9,7 +9,7 @@ from analysis.differences import FEWEST_SEEDS, PairedDifference
 from analysis.ranking import Ranking
 from analysis.records import Run
 from analysis.sentences import MOST_NAMED, any_final, comparison_sentences, joined, others, outcomes
-from analysis.series import REPLICA, configurations, final_values, replicas
+from analysis.series import REPLICA, configurations, final_table, final_values, replicas
 from analysis.tuning_series import by_step, groups, method, parameters
 from analysis.tuning_tables import METRIC_NAMES
 
@@ -32,9 +32,9 @@ def tuning_answer(
         return compared
     alike = dict.fromkeys((one.labels, one.context) for one in orders)
     ranked = [ranking_sentence([one for one in orders if (one.labels, one.context) == key]) for key in alike]
-    total, finished = len(run.trials), int((run.trials["status"] == "finished").sum())
-    trust = f"{finished} of {count(total, 'replica')} finished{others(list(run.trials['status']))}"
-    without = [label for label in configurations(run) if final_values(run, label, FINAL).empty]
+    statuses, having = list(run.whole.trials["status"]), set(final_table(run.whole, FINAL).index)
+    trust = f"{statuses.count('finished')} of {count(len(statuses), 'replica')} finished{others(statuses)}"
+    without = [label for label in configurations(run.whole) if label not in having]
     if without:
         trust += f", no final top-1 of {joined(without[:MOST_NAMED], len(without))}"
     return [*ranked, *floor_sentences(run, floors), *compared, f"{trust}."]
@@ -119,16 +119,15 @@ def freeze_steps(run: Run, configuration: str) -> int:
 
 def _warm_up(run: Run) -> str:
     norms = by_step(run, "weight_norm/lora")
-    kept, moved = 0, []
-    for (label, _, seed), own in norms.groupby(["configuration", *REPLICA], sort=False):
-        # The value of step n-1 is the last that holds in whichever order a step and its row come.
-        during = own.loc[own["step"] < freeze_steps(run, str(label)), "value"]
-        if len(during) > 1:
-            # Bit-equal weights have bit-equal norms, so this is no place for a tolerance.
-            if during.nunique() == 1:
-                kept += 1
-            else:
-                moved.append(f"{label} seed {seed}")
+    if norms.empty:
+        return ""
+    until = norms["configuration"].map({label: freeze_steps(run, label) for label in configurations(run)})
+    # The value of step n-1 is the last that holds in whichever order a step and its row come.
+    during = norms[norms["step"] < until].groupby(["configuration", *REPLICA], sort=False)["value"]
+    # Bit-equal weights have bit-equal norms, so this is no place for a tolerance.
+    distinct = during.nunique()[during.size() > 1]
+    kept = int((distinct == 1).sum())
+    moved = [f"{label} seed {seed}" for label, _, seed in distinct.index[distinct > 1]]
     if not kept and not moved:
         return ""
     if moved:

@@ -29,9 +29,11 @@ from study.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
 RESULTS = Path(__file__).parent / "results" / "packing.md"
 HEAD = "# Packed, sequential and one process per core\n\nWritten by `benchmarks/packing.py`; each section is one run."
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert_tiny": ("lora_rank", {"method": "lora", "rank": 8}),
     "glyph_vit": ("hybrid_week6", {"method": "lora"}),
 }
-"""Model -> study whose embedded profile gives data and settings, and the configuration."""
+"""Model -> study whose embedded profile gives data and settings, and the configuration. bert_tiny: review_bert, which
+has its shape."""
 WARM_UP = 2
 
 

@@ -3,6 +3,7 @@
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -14,6 +15,9 @@ from study.progress import duration
 from study.rundir import RunDirectory
 
 MIN_WIDTH = 100
+PROSE_WIDTH = 110  # longer lines are hard to read
+CELL_WIDTH = 32
+AT_SPACES: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,32 @@ def split_time(
 def show(report: Report, run: RunDirectory, split: TimeSplit | None, warnings: list[str]) -> None:
     """Print the closing report to stdout."""
     console = Console()
+    prose = min(console.width, PROSE_WIDTH) if console.is_terminal else PROSE_WIDTH
+    tables = [table for part in report.parts for table in part.tables]
     if not console.is_terminal or console.width < MIN_WIDTH:
-        console = Console(width=max(MIN_WIDTH, _width(report)))
-    console.print(f"\n[bold]{run.study.question}[/bold]", highlight=False)
-    for line in report.answer:
-        console.print(line, highlight=False, markup=False)
-    for table in report.tables:
-        console.print()
-        console.print(_rich(table))
+        # Nobody can widen a file or a pipe: no cell is broken, and a narrow terminal wraps whole lines.
+        console = Console(width=max(MIN_WIDTH, *map(_width, tables)) if tables else MIN_WIDTH)
+
+    def say(line: str, mark: str = "") -> None:
+        text = textwrap.fill(line, prose, initial_indent=mark, subsequent_indent=" " * len(mark), **AT_SPACES)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     console.print()
-    for line in report.sentences:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    console.print(textwrap.fill(run.study.question, prose, **AT_SPACES), style="bold", highlight=False, markup=False)
+    for line in report.answer:
+        say(line)
+    if report.details:
+        console.print()
+        for line in report.details:
+            say(line, "- ")
+    for part in report.parts:
+        for table in part.tables:
+            console.print()
+            console.print(_rich(table, prose))
+        if part.sentences:
+            console.print(f"\n{part.title}", style="bold", highlight=False, markup=False)
+            for line in part.sentences:
+                say(line, "- ")
     console.print()
     for name, value in _places(report, run).items():
         console.print(f"{name:<12} {value}", highlight=False, markup=False, soft_wrap=True)
@@ -87,8 +106,9 @@ def _places(report: Report, run: RunDirectory) -> dict[str, str]:
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
     return {
-        "picture": ", ".join(shown(path) for path in report.pictures),
-        "report": shown(report.markdown),
+        "page": shown(report.page),
+        "pictures": f"{shown(report.page.parent)}/*.png",
+        "Markdown": shown(report.markdown),
         "records": f"{shown(run.path / 'trials.parquet')}, {shown(run.path / 'metrics.parquet')}",
         "MLflow": f"mlflow server --host 127.0.0.1 --backend-store-uri {run.study.mlflow_uri}"
         if "://" in run.study.mlflow_uri and not run.study.mlflow_uri.startswith("http")
@@ -97,31 +117,37 @@ def _places(report: Report, run: RunDirectory) -> dict[str, str]:
     }
 
 
-def _rich(table: Table) -> RichTable:
-    rich_table = RichTable(
-        title=Text(table.title, style="bold"), caption=Text(table.caption), title_justify="left", caption_justify="left"
-    )
+def _rich(table: Table, caption_width: int) -> RichTable:
+    rich_table = RichTable(title=Text(table.title, style="bold"), title_justify="left", caption_justify="left")
+    rich_table.caption = Text(textwrap.fill(table.caption, min(caption_width, _width(table)), **AT_SPACES))
     for index, heading in enumerate(_headings(table)):
         rich_table.add_column(Text(heading), justify="left" if index == 0 else "right")
     for row in table.text_rows():
-        rich_table.add_row(*map(Text, row))
+        rich_table.add_row(*(Text(_wrapped(cell)) for cell in row))
     return rich_table
 
 
 def _headings(table: Table) -> list[str]:
     """Column headings broken into lines about as wide as the cells below."""
-    widths = [max((len(cell) for cell in cells), default=0) for cells in zip(*table.text_rows(), strict=True)]
+    widths = [max(map(_text_width, cells), default=0) for cells in zip(*table.text_rows(), strict=True)]
     return [
-        "\n".join(textwrap.wrap(heading, max(14, width))) or " "
+        "\n".join(textwrap.wrap(heading, max(14, width), **AT_SPACES)) or " "
         for heading, width in zip(table.columns, widths or [14] * len(table.columns), strict=True)
     ]
 
 
-def _width(report: Report) -> int:
-    """Width at which no table has to break a cell."""
-    widest = 0
-    for table in report.tables:
-        lines = [[max(map(len, heading.split("\n"))) for heading in _headings(table)]]
-        lines += [[len(cell) for cell in row] for row in table.text_rows()]
-        widest = max(widest, sum(max(column) + 3 for column in zip(*lines, strict=True)) + 1)
-    return widest
+def _wrapped(cell: str) -> str:
+    """A cell in lines of at most ``CELL_WIDTH`` characters, as far as its words allow."""
+    return "\n".join(textwrap.wrap(cell, CELL_WIDTH, **AT_SPACES)) or cell
+
+
+def _text_width(cell: str) -> int:
+    return max(map(len, _wrapped(cell).split("\n")))
+
+
+def _width(table: Table) -> int:
+    """Width at which no line of a cell has to be broken."""
+    rows = [_headings(table), *table.text_rows()]
+    lines = [[_text_width(cell) if number else max(map(len, cell.split("\n"))) for cell in row]
+             for number, row in enumerate(rows)]  # fmt: skip
+    return sum(max(column) + 3 for column in zip(*lines, strict=True)) + 1

@@ -74,7 +74,7 @@ def show(name: str) -> None:
     names: dict[str, list[str]] = {}
     for alias, own in aliases(model).items():
         names.setdefault(own, []).extend([alias] if alias != own else [])
-    defaults = flatten(model().model_dump())
+    defaults = flatten(model.model_validate({}).model_dump())
     for own, others in names.items():
         if own in ("dataset", "backbone"):
             continue

@@ -118,4 +118,4 @@ def _aggregate(run: RunDirectory, trial: TrialSpec, report: Report) -> tuple[dic
     means = {f"mean/{name}": sum(values) / len(values) for name, values in metrics.items()}
     means["seeds_finished"] = float(statuses.count("finished"))
     worst = next((status for status in ("interrupted", "failed", "diverged") if status in statuses), "finished")
-    return means, report.pictures, worst
+    return means, [picture for part in report.parts for picture in part.pictures], worst

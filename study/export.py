@@ -12,6 +12,7 @@ from torch import Tensor
 from study.rundir import RunDirectory
 from study.spec import TrialSpec
 from trainables.backbones import load_backbone
+from trainables.configs import RankConfig
 from trainables.errors import InputError
 from trainables.peft_format import LoraReplica, require_empty, write_folder
 from trainables.seeding import permutation
@@ -85,7 +86,8 @@ def _last_checkpoint(directory: RunDirectory, replica_id: str) -> Path:
 def _replica(directory: RunDirectory, replica_id: str, trial: TrialSpec, seed: int) -> LoraReplica:
     """The trained parameters in a replica's last checkpoint, without what only a resume needs."""
     params = trial.params
-    own = {name for name, _ in load_backbone(str(params["backbone"]), pretrained=False).model.named_parameters()}
+    text = directory.study.trainable == "rank"
+    own = set() if text else _image_parameters(params)
     state: dict[str, Tensor] = {}
     with safe_open(_last_checkpoint(directory, replica_id), framework="pt") as file:
         for name in file.keys():  # noqa: SIM118
@@ -94,7 +96,29 @@ def _replica(directory: RunDirectory, replica_id: str, trial: TrialSpec, seed: i
                 state[name] = file.get_tensor(name)
     if not any(name.endswith(".down") for name in state):
         raise InputError(f"--replica {replica_id}: {trial.configuration} is a replica without LoRA")
+    if text:
+        return _text_replica(state, params, replica_id)
     return LoraReplica(_labels_in_order(state, params, seed), float(params["lora_alpha"]))
+
+
+def _image_parameters(params: Mapping[str, Any]) -> set[str]:
+    return {name for name, _ in load_backbone(str(params["backbone"]), pretrained=False).model.named_parameters()}
+
+
+def _text_replica(state: dict[str, Tensor], params: Mapping[str, Any], replica_id: str) -> LoraReplica:
+    """As PEFT sees it: an encoder within transformers' sequence classifier."""
+    from trainables.text_backbones import load_text_backbone  # transformers
+
+    config = RankConfig.model_validate(params)
+    if not config.pretrained:
+        raise InputError(f"--replica {replica_id}: was trained over random weights, which no model on file has")
+    model = load_text_backbone(config.backbone, None).model
+    if model.config.model_type != "bert" or model.pooler is None:  # type: ignore[union-attr]
+        raise InputError(
+            f"--replica {replica_id}: transformers' sequence classifier of {config.backbone} has more in its head "
+            "than the one that was trained; allowed: BERT with a pooler"
+        )
+    return LoraReplica(state, config.scale * config.rank, f"{model.base_model_prefix}.", "classifier")
 
 
 def _labels_in_order(state: dict[str, Tensor], params: Mapping[str, Any], seed: int) -> dict[str, Tensor]:

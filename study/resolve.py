@@ -94,6 +94,7 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     configs = _configurations(study, profile, options, files, dataset, backbone) if plan is None else plan.configs
     known = list(configs.values()) or [plan.base_config] if plan else list(configs.values())
     materials = trainable.materials(known, load_data)
+    notices += materials.notices
 
     def count(config: TrainableConfig) -> tuple[int, int]:
         return trainable.count_parameters(config, materials.classes)

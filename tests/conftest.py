@@ -39,3 +39,12 @@ def real_images() -> Path:
     if not path.is_dir():
         pytest.skip(f"real images are not at {path} (LORA_STUDY_REAL_DATA)")
     return path
+
+
+@pytest.fixture
+def real_text() -> Path:
+    """GLUE SST-2 in the Hugging Face Parquet layout, where it is there."""
+    path = REAL_DATA / "data" / "glue-sst2"
+    if not path.is_dir():
+        pytest.skip(f"real text is not at {path} (LORA_STUDY_REAL_DATA)")
+    return path

@@ -145,7 +145,11 @@ def test_stability_sentence(tmp_path, finals, unfinished, expected):
 
 def test_answer_tells_what_differs_from_what_cannot_be_told(tmp_path):
     finals = seeded_finals({"baseline": 0.45, "alike": 0.451, "worse": 0.30}, 5)
-    first, second, third = build_report(make_run(tmp_path, finals)).answer
+    report = build_report(make_run(tmp_path, finals))
+    short = report.answer
+    assert short[0].startswith("Beside baseline, final accuracy changes in points by: worse -1") and len(short) == 3
+    assert short[1].startswith("Not told apart from baseline with these seeds: alike ")
+    (first, second), third = report.details, short[2]
     assert first.startswith("worse ends 1") and "points below baseline" in first and "5 common seeds" in first
     assert second.startswith("alike (") and second.endswith("cannot be told apart from baseline with 5 seeds.")
     assert third.startswith("15 of 15 replicas finished; 5 of 15 ended below the frozen backbone (5 of worse)")
@@ -154,7 +158,9 @@ def test_answer_tells_what_differs_from_what_cannot_be_told(tmp_path):
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_few_seeds_tell_nothing_apart(tmp_path, seeds):
     report = build_report(make_run(tmp_path, {"baseline": [0.45, 0.46][:seeds], "a": [0.2, 0.21][:seeds]}))
-    assert f"cannot be told apart from baseline with {seeds} seed" in report.answer[0]
+    assert f"cannot be told apart from baseline with {seeds} seed" in report.details[0]
+    assert report.answer[0].startswith("a cannot be told apart from baseline in final accuracy (-25.0 points, ")
+    assert ("single finished seed" in report.answer[1]) == (seeds == 1)
     assert ("of a single seed no spread can be said" in report.tables[0].caption) == (seeds == 1)
 
 
@@ -193,7 +199,7 @@ ALL = [(label, seed) for label in BOTH for seed in (0, 1)]
         (BOTH, {ALL[0]: ("failed", 1), ALL[3]: ("failed", 1)}, set(), "No configuration shares a finished seed"),
         ({"baseline": [0.44, 0.46]}, {}, set(), "Only baseline was run"),
         ({}, {}, set(), "No seed of any configuration has finished (no seed was started)"),
-        (BOTH, {}, set(SPARSE), "a ("),
+        (BOTH, {}, set(SPARSE), "a cannot be told apart from baseline in final accuracy (-4.5 points, 2 common seeds"),
     ],
 )
 def test_unfinished_and_sparse_runs_get_an_honest_line(tmp_path, finals, unfinished, dropped, answer):
@@ -201,7 +207,7 @@ def test_unfinished_and_sparse_runs_get_an_honest_line(tmp_path, finals, unfinis
     written = json.loads((run / "study.json").read_text())
     (run / "study.json").write_text(json.dumps({key: written[key] for key in written if key not in dropped}))
     report = build_report(run)
-    assert report.answer[0].startswith(answer)
+    assert report.answer[0].startswith(answer) and len(report.answer) == 3
     assert not re.search(r"\bnan\b", report.markdown.read_text(), re.IGNORECASE)
 
 

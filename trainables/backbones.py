@@ -10,6 +10,8 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor
+from torch.func import functional_call
 
 from trainables.errors import InputError
 from trainables.hub import offline_if_unreachable
@@ -35,6 +37,12 @@ class Backbone:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     weights_hash: str
+
+    def pooled(self, images: Tensor, replaced: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Features (M, dim) of normalised images (M, 3, size, size); ``replaced`` stands for parameters so named."""
+        if replaced is not None:
+            return functional_call(self.model, dict(replaced), (images,))
+        return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
 
 
 def load_backbone(name: str, pretrained: bool = True) -> Backbone:

@@ -103,6 +103,11 @@ class Bank:
         for name in self.parameters:
             self.value(name)[replica] = state[name].to(self.flat.device)
 
+    def finite_gradients(self) -> Tensor:
+        """Which replicas have no NaN and no infinity in their gradient, bool (K,)."""
+        fine = self.grad.sum(1).isfinite()  # a sum is far quicker than a look at each, and hides neither
+        return fine if bool(fine.all()) else self.grad.isfinite().all(1)
+
     def count(self, groups: Iterable[str] | None = None) -> int:
         """Trainable scalars of one replica, in all groups or in ``groups``."""
         wanted = self.groups if groups is None else tuple(groups)

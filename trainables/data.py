@@ -102,14 +102,14 @@ def _identify(dataset: str) -> Source:
     if folder.is_dir():
         splits = _load_folder(folder)
         image, label = _columns(dataset, splits)
-        return Source(_hash_folder(folder), splits, image, label)
+        return Source(hash_folder(folder), splits, image, label)
     if dataset not in HUB and dataset.count("/") != 1 or dataset.startswith((".", "/", "~")):
         raise InputError(
             f"dataset {dataset!r}: neither a folder nor a known name; allowed: {', '.join(NAMES)}, a hub name "
             "owner/name, or the path of a Parquet or image folder"
         )
     name, image, label = HUB.get(dataset, (dataset, "", ""))
-    splits = _load_hub(dataset, name)
+    splits = load_hub(dataset, name)
     if not {image, label} <= set(next(iter(splits.values())).features):
         image, label = _columns(dataset, splits)
     return Source(" ".join(splits[key]._fingerprint for key in sorted(splits)), splits, image, label)
@@ -129,13 +129,22 @@ def _load_folder(folder: Path) -> Any:
         ) from error
 
 
-def _load_hub(dataset: str, name: str) -> Any:
+def load_hub(dataset: str, name: str, config: str | None = None) -> Any:
+    """All splits of a data set of the hub, from the local cache where it is there.
+
+    Args:
+        dataset: what the user wrote, for the message.
+        name, config: repository and configuration on the hub.
+
+    Raises:
+        InputError: neither in the cache nor to be had.
+    """
     import datasets
 
     offline_if_unreachable()
     try:
         with quiet_datasets():
-            return datasets.load_dataset(name)
+            return datasets.load_dataset(name, config)
     except Exception as error:  # offline, a proxy's refusal, a missing repository: all mean "cannot be had"
         raise InputError(
             f"dataset {dataset!r}: no such folder, not in the local cache, and the hub cannot be reached "
@@ -155,7 +164,8 @@ def _columns(dataset: str, splits: Any) -> tuple[str, str]:
     return images[0], labels[0]
 
 
-def _hash_folder(folder: Path) -> str:
+def hash_folder(folder: Path) -> str:
+    """sha256 over the names and contents of all files below ``folder``."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(str(path.relative_to(folder)).encode())

@@ -17,7 +17,8 @@ from trainables.calibration import calibrate, scores
 from trainables.checkpoint import Checkpoints
 from trainables.configs import HybridConfig
 from trainables.data import load_images
-from trainables.diagnostics import GroupDiagnostics, StepClock, peak_memory_mib
+from trainables.diagnostics import GroupDiagnostics
+from trainables.epochrun import EpochRun
 from trainables.evaluation import all_logits
 from trainables.inputs import ImageInput, image_inputs
 from trainables.materials import Materials, image_materials
@@ -64,13 +65,12 @@ def count_parameters(config: HybridConfig, classes: int) -> tuple[int, int]:
     return pack.bank.count(trained), pack.total_params
 
 
-class HybridRun(PackRun):
+class HybridRun(EpochRun):
     """State of one pack between epochs."""
 
     def __init__(self, config: HybridConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
         self.config = config
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         backbone = load_backbone(config.backbone)
         data = load_images(config.dataset, config.data, backbone.size)
         check(config, data)
@@ -84,11 +84,9 @@ class HybridRun(PackRun):
         self.base_rates = torch.tensor(base_rates(config, bank.groups)).expand(len(seeds), -1)  # (K, G)
         self.optimizer = BankOptimizer(bank, "adamw", decay_columns(bank, config.weight_decay, self.pack.decayed()))
         self.diagnostics = GroupDiagnostics(bank)
-        self.clock = StepClock(self.device)
         self.data_s = time.monotonic() - self.began
 
     def training(self, epoch: int) -> Iterator[None]:
-        start = time.monotonic()
         config, bank = self.config, self.pack.bank
         length = config.cosine_epochs or config.epochs
         rates = learning_rates(self.base_rates, epoch, length, self.steps, config.eta_min)
@@ -97,7 +95,7 @@ class HybridRun(PackRun):
             before = bank.flat.clone()
             began = self.clock.now()
             loss = self.backward(indices, crops)
-            self.mark_diverged(loss.isfinite() & bank.grad.isfinite().all(1), epoch=epoch)
+            self.mark_diverged(loss.isfinite() & bank.finite_gradients(), epoch=epoch)
             taken = self.update(rates, before)
             self.clock.add(began)
             self.diagnostics.add(before, self.finite)
@@ -106,7 +104,6 @@ class HybridRun(PackRun):
             yield
             if not bool(self.finite.any()):
                 break
-        self.log_timing("train_s", time.monotonic() - start, epoch=epoch)
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Shuffled training images of an epoch: indices int64 (K, B) and crops (K, B, 2, 3), both on the CPU."""
@@ -174,35 +171,29 @@ class HybridRun(PackRun):
             for name, value in values.items():
                 self.log(k, "train", name, float(value[k]), epoch=epoch, step=int(self.steps[k]))
 
-    def close(self, epoch: int) -> None:
-        start = time.monotonic()
+    def measure(self, epoch: int) -> None:
         tested = self.config.evaluate == "test"
         if tested:
             test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
             self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
             for k in self.alive():
-                self._log_values(k, "eval", scores(test[k], self.test_labels), epoch)
+                self.log_values(k, "eval", scores(test[k], self.test_labels), epoch)
         self._log_diagnostics(epoch)
         if self.config.data.val_fraction:
             parts = [split.validation for split in self.splits]
             validation = self._logits(self.train_input, parts)
             self.mark_diverged(torch.stack([own.isfinite().all() for own in validation]), epoch=epoch)
             for k in self.alive():
-                self._log_values(k, "val", scores(validation[k], self.train_labels[parts[k]]), epoch)
+                self.log_values(k, "val", scores(validation[k], self.train_labels[parts[k]]), epoch)
         if tested and epoch == self.config.epochs - 1 and self.config.temperature_fraction:
             parts = [split.temperature for split in self.splits]
             held_out = self._logits(self.train_input, parts)
             for k in self.alive():
                 values = calibrate((held_out[k], self.train_labels[parts[k]]), (test[k], self.test_labels))
-                self._log_values(k, "calibration", values, epoch)
-        self._log_timings(epoch, time.monotonic() - start)
+                self.log_values(k, "calibration", values, epoch)
 
     def _logits(self, source: ImageInput, indices: list[Tensor]) -> list[Tensor]:
         return all_logits(self.pack, source, indices, slice(None), self.config.eval_batch_size)
-
-    def _log_values(self, k: int, phase: str, values: Mapping[str, float], epoch: int) -> None:
-        for name, value in values.items():
-            self.log(k, phase, name, value, epoch=epoch, step=int(self.steps[k]))
 
     def _log_diagnostics(self, epoch: int) -> None:
         values = self.diagnostics.end_epoch()
@@ -213,26 +204,11 @@ class HybridRun(PackRun):
             )
         for k in self.alive():
             finite = {name: float(value[k]) for name, value in values.items() if bool(value[k].isfinite())}
-            self._log_values(k, "diagnostics", finite, epoch)
-
-    def _log_timings(self, epoch: int, eval_s: float) -> None:
-        if self.data_s:  # loading belongs to the first epoch that this process trains
-            self.log_timing("data_s", self.data_s, epoch=epoch)
-            self.data_s = 0.0
-        self.log_timing("eval_s", eval_s, epoch=epoch)
-        step_s, peak = self.clock.median(), peak_memory_mib(self.device)
-        if step_s is not None:
-            self.log_timing("step_time_s", step_s, epoch=epoch)
-        for k in range(len(self.seeds)):
-            self.log(k, "timing", "peak_memory_mib", peak, epoch=epoch)
+            self.log_values(k, "diagnostics", finite, epoch)
 
     def state(self, k: int) -> dict[str, Tensor]:
-        optimizer = {f"optimizer.{name}": value for name, value in self.optimizer.state(k).items()}
-        return self.pack.bank.state(k) | optimizer | {"diagnostics.previous": self.diagnostics.state(k)}
+        return super().state(k) | {"diagnostics.previous": self.diagnostics.state(k)}
 
     def load(self, k: int, state: Mapping[str, Tensor]) -> None:
-        self.pack.bank.load(k, state)
-        prefix = "optimizer."
-        own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        self.optimizer.load(k, own)
+        super().load(k, state)
         self.diagnostics.load(k, state["diagnostics.previous"])

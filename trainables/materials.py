@@ -5,19 +5,24 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from trainables.backbones import load_backbone
-from trainables.configs import TrainableConfig
+from trainables.configs import ImageConfig
 from trainables.data import ImageData, known_classes, load_images
 
-C = TypeVar("C", bound=TrainableConfig)
+C = TypeVar("C", bound=ImageConfig)
 
 
 @dataclass(frozen=True)
 class Materials:
-    """Number of classes, and hashes of data and weights where these were loaded."""
+    """Number of classes, and hashes of data and weights where these were loaded.
+
+    Attributes:
+        notices: what a user should know before anything starts, one line each.
+    """
 
     classes: int
     data_hash: str | None = None
     weights_hash: str | None = None
+    notices: tuple[str, ...] = ()
 
 
 def image_materials(configs: Sequence[C], load: bool, check: Callable[[C, ImageData], None] | None = None) -> Materials:

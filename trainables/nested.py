@@ -121,7 +121,7 @@ class NestedRun(PackRun):
                     loss = self._loss(task, indices, valid, crops[:, batch])
                 bank.grad.zero_()
                 loss.sum().backward()
-                self.mark_diverged(loss.detach().isfinite() & bank.grad.isfinite().all(1), task, epoch)
+                self.mark_diverged(loss.detach().isfinite() & bank.finite_gradients(), task, epoch)
                 in_step = valid.any(1) & self.finite
                 optimizer.step(rates, self._update_mask(in_step, self.steps - first_step))
                 self._log_step(task, epoch, logged & self.finite, loss.detach(), rates, contribution)

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from trainables.bank import Bank, per_replica
 
+CHUNK = 65_536
+"""Columns that are updated together on a CPU: what an update reads and writes of them stays in the cache."""
+
 
 class BankOptimizer:
     """SGD with momentum, or AdamW, over the flat parameters (K, P) of a bank.
@@ -34,6 +37,7 @@ class BankOptimizer:
         if not isinstance(decay, Tensor):
             decay = torch.tensor(decay)[bank.group_of.cpu()]
         self.decay = decay.to(bank.flat)  # (P,)
+        self.columns = [columns_of(bank, group) for group in bank.groups]
         self.first = torch.zeros_like(bank.flat)
         self.second = torch.zeros_like(bank.flat) if kind == "adamw" else None
         self.steps = torch.zeros(bank.replicas, len(bank.groups), dtype=torch.float64)  # 1 - 0.999**1 needs the digits
@@ -46,25 +50,39 @@ class BankOptimizer:
             lr: learning rates (K, G).
             update: bool (K, G); False leaves that group of that replica bit-equal.
         """
-        bank = self.bank
         self.steps += update.cpu()
-        rate = lr.to(bank.flat)[:, bank.group_of]  # (K, P)
-        mask = update.to(bank.flat.device)[:, bank.group_of]
+        lr = lr.to(self.bank.flat)
+        corrections = [self._bias_correction(beta).to(self.bank.flat) for beta in self.betas]
+        for g, columns in enumerate(self.columns):
+            own = update[:, g]
+            if not bool(own.any()):
+                continue
+            mask = None if bool(own.all()) else own.to(self.bank.flat.device).unsqueeze(1)
+            scalars = [value[:, g : g + 1] for value in (lr, *corrections)]  # (K, 1) each
+            width = CHUNK if self.bank.flat.device.type == "cpu" else columns.stop - columns.start
+            for start in range(columns.start, columns.stop, width):
+                self._update(slice(start, min(start + width, columns.stop)), mask, *scalars)
+
+    def _update(self, at: slice, mask: Tensor | None, rate: Tensor, first_bias: Tensor, second_bias: Tensor) -> None:
+        """Update some columns of one group; ``mask`` (K, 1) where not all replicas take part, the others (K, 1)."""
+        flat, gradient, decay = self.bank.flat[:, at], self.bank.grad[:, at], self.decay[at]
         if self.kind == "sgd":
-            gradient = bank.grad + self.decay * bank.flat
-            first = self.momentum * self.first + gradient
-            new = bank.flat - rate * first
+            first = self.first[:, at].mul(self.momentum).add_(decay * flat + gradient)
+            new = flat - rate * first
         else:
             assert self.second is not None
             beta1, beta2 = self.betas
-            first_bias, second_bias = (self._bias_correction(beta) for beta in self.betas)
-            first = torch.lerp(self.first, bank.grad, 1 - beta1)
-            second = beta2 * self.second + (1 - beta2) * bank.grad.square()
-            denominator = second.sqrt() / second_bias.sqrt() + self.eps
-            new = bank.flat * (1 - rate * self.decay) - rate / first_bias * first / denominator
-            self.second.copy_(torch.where(mask, second, self.second))
-        self.first.copy_(torch.where(mask, first, self.first))
-        bank.flat.copy_(torch.where(mask, new, bank.flat))
+            first = torch.lerp(self.first[:, at], gradient, 1 - beta1)
+            second = self.second[:, at].mul(beta2).add_(gradient.square().mul_(1 - beta2))
+            denominator = second.sqrt().div_(second_bias.sqrt()).add_(self.eps)
+            new = (flat * (1 - rate * decay)).sub_((rate / first_bias * first).div_(denominator))
+            self._keep(self.second[:, at], second, mask)
+        self._keep(self.first[:, at], first, mask)
+        self._keep(flat, new, mask)
+
+    @staticmethod
+    def _keep(into: Tensor, new: Tensor, mask: Tensor | None) -> None:
+        into.copy_(new if mask is None else torch.where(mask, new, into))
 
     def state(self, k: int) -> dict[str, Tensor]:
         """Replica k's momenta (P,) and step counts (G,) on the CPU."""
@@ -78,9 +96,8 @@ class BankOptimizer:
             self.second[k] = state["second"].to(self.second)
 
     def _bias_correction(self, beta: float) -> Tensor:
-        """1 - beta^steps of every column, (K, P); 1 where a group has never moved."""
-        correction = torch.where(self.steps > 0, 1 - beta**self.steps, 1.0)
-        return correction.to(self.bank.flat)[:, self.bank.group_of]
+        """1 - beta^steps of every group, float64 (K, G); 1 where a group has never moved."""
+        return torch.where(self.steps > 0, 1 - beta**self.steps, 1.0)
 
 
 def columns_of(bank: Bank, group: str) -> slice:
@@ -155,3 +172,20 @@ def learning_rates(
     if not warmup_steps:
         return cosine
     return cosine * torch.clamp((step.to(base) + 1) / warmup_steps, max=1.0).unsqueeze(1)
+
+
+def linear_rates(base: Tensor, step: Tensor, steps: int, warmup_steps: int) -> Tensor:
+    """Linear rise over the first ``warmup_steps`` steps, then linear fall that would reach 0 after the last step.
+
+    Args:
+        base: highest learning rates (K, G).
+        step: steps that each replica has done, int64 (K,), 0 <= step < steps.
+        steps: steps of the whole run.
+
+    Returns:
+        Rates of the next step (K, G). None is 0: the first is base / warmup_steps, the last
+        base / (steps - warmup_steps).
+    """
+    rise = (step + 1) / max(warmup_steps, 1)
+    fall = (steps - step) / max(steps - warmup_steps, 1)
+    return base * torch.minimum(rise, fall).clamp(max=1.0).to(base).unsqueeze(1)

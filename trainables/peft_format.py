@@ -1,4 +1,4 @@
-"""A trained LoRA replica as a folder that PEFT loads onto the timm model, and the way back.
+"""A trained LoRA replica as a folder that PEFT loads onto the timm or Hugging Face model, and the way back.
 
 The folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. Writing and reading need no PEFT. Head and
 norms, which PEFT does not adapt but may replace, travel as its ``modules_to_save``.
@@ -6,6 +6,7 @@ norms, which PEFT does not adapt but may replace, travel as its ``modules_to_sav
 Loading what was written::
 
     model = timm.create_model(NAME, pretrained=True, num_classes=CLASSES)
+    # or, of a text study: AutoModelForSequenceClassification.from_pretrained(NAME, num_labels=CLASSES)
     model = peft.PeftModel.from_pretrained(model, FOLDER).eval()
 """
 
@@ -42,10 +43,14 @@ class LoraReplica:
         state: ``<path>.<part>.down`` (d_in, r), ``<path>.<part>.up`` (r, d_out), ``head.weight`` (D, C), ``head.bias``
             (1, C), and weights and biases of norms under their own paths.
         lora_alpha: a pair's output is scaled by lora_alpha / r, r being the rank of one part.
+        encoder: where the backbone is in the model that PEFT wraps, such as ``bert.``; ``state`` leaves it out.
+        head: module path of the head there.
     """
 
     state: dict[str, Tensor]
     lora_alpha: float
+    encoder: str = ""
+    head: str = "head"
 
 
 def write_folder(folder: Path, replica: LoraReplica, base_model: str, notes: Mapping[str, str] | None = None) -> None:
@@ -69,16 +74,22 @@ def write_folder(folder: Path, replica: LoraReplica, base_model: str, notes: Map
     (rank,), (count,) = part_ranks, counts
     tensors = {}
     for path, parts in pairs.items():
-        tensors[f"{path}.lora_A.weight"] = torch.cat([state[f"{path}.{part}.down"] for part in parts], dim=1).t()
-        tensors[f"{path}.lora_B.weight"] = torch.cat([state[f"{path}.{part}.up"] for part in parts], dim=0).t()
+        tensors[f"{replica.encoder}{path}.lora_A.weight"] = torch.cat(
+            [state[f"{path}.{part}.down"] for part in parts], dim=1
+        ).t()
+        tensors[f"{replica.encoder}{path}.lora_B.weight"] = torch.cat(
+            [state[f"{path}.{part}.up"] for part in parts], dim=0
+        ).t()
     whole = {name: value for name, value in state.items() if name.endswith((".weight", ".bias"))}
     for name, value in whole.items():
-        tensors[name] = value.t() if name == "head.weight" else value.flatten()
+        path, _, kind = name.rpartition(".")
+        there = replica.head if path == "head" else f"{replica.encoder}{path}"
+        tensors[f"{there}.{kind}"] = value.t() if name == "head.weight" else value.flatten()
     config = {
         "peft_type": "LORA", "task_type": None, "base_model_name_or_path": base_model, "inference_mode": True,
         "r": count * rank, "lora_alpha": _integer_if_whole(count * replica.lora_alpha), "lora_dropout": 0.0,
-        "bias": "none", "fan_in_fan_out": False, "target_modules": path_regex(pairs),
-        "modules_to_save": sorted({name.rpartition(".")[0] for name in whole}) or None,
+        "bias": "none", "fan_in_fan_out": False, "target_modules": path_regex(replica.encoder + path for path in pairs),
+        "modules_to_save": sorted({name.rpartition(".")[0] for name in tensors if ".lora_" not in name}) or None,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     stored = {PREFIX + name: value.detach().float().contiguous() for name, value in tensors.items()}
@@ -106,12 +117,13 @@ def path_regex(paths: Iterable[str]) -> str:
     return "|".join(re.escape(path) for path in paths)
 
 
-def read_folder(folder: Path, part: str = "lora") -> LoraReplica:
+def read_folder(folder: Path, part: str = "lora", encoder: str = "", head: str = "head") -> LoraReplica:
     """A plain LoRA of PEFT as a replica, for ``Bank.load``.
 
     Args:
         folder: with ``adapter_config.json`` and ``adapter_model.safetensors``, such as ``save_pretrained`` writes.
         part: adapter part that the pairs become.
+        encoder, head: as in ``LoraReplica``.
 
     Raises:
         InputError: files missing or unreadable, or an adapter that is no plain LoRA of one rank on linear layers.
@@ -121,6 +133,7 @@ def read_folder(folder: Path, part: str = "lora") -> LoraReplica:
     state: dict[str, Tensor] = {}
     for key, value in _read_tensors(folder).items():
         name = key.removeprefix(PREFIX)
+        name = f"head{name.removeprefix(head)}" if name.startswith(f"{head}.") else name.removeprefix(encoder)
         path, factor, last = [*name.rsplit(".", 2), "", ""][:3]
         if factor in FACTORS and last == "weight":
             shape = value.shape
@@ -142,7 +155,7 @@ def read_folder(folder: Path, part: str = "lora") -> LoraReplica:
         if pair and name[: name.rfind(".")] + pair not in state:
             raise InputError(f"{folder}: {name} has no {pair[1:]} factor beside it")
     alpha = float(config["lora_alpha"])
-    return LoraReplica(state, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha)
+    return LoraReplica(state, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha, encoder, head)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which parts of a vision transformer a method trains."""
+"""Which parts of a backbone a method trains."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from trainables.adapters import Placement, find_sites
-from trainables.configs import HybridConfig, Policy
+from trainables.configs import HybridConfig, Policy, RankConfig
 from trainables.errors import InputError
 
 
@@ -25,7 +25,7 @@ class Trained:
     backbone: bool
 
 
-def choose(model: nn.Module, config: HybridConfig) -> Trained:
+def choose(model: nn.Module, config: HybridConfig | RankConfig) -> Trained:
     """The parts of ``model`` that ``config`` trains.
 
     Raises:
@@ -38,7 +38,7 @@ def choose(model: nn.Module, config: HybridConfig) -> Trained:
         lora = find_sites(model, "linear", config.layers)
     if config.method in ("norm", "hybrid_parallel", "hybrid_layerwise"):
         norms = tuple(path for path, module in model.named_modules() if _affine_norm(module))
-    if config.policy is not None:
+    if isinstance(config, HybridConfig) and config.policy is not None:
         depth = len(model.blocks)  # type: ignore[arg-type]
         with_lora = lora_blocks(config.policy, depth)
         others = set(range(depth)) - with_lora  # the final norm is in no block, so it stays frozen

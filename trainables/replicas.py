@@ -3,15 +3,30 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainables.adapters import Adapter, Contribution, find_sites, insert
 from trainables.backbones import Backbone, parameter_count
 from trainables.bank import Bank, Parameter, per_replica
 from trainables.configs import NestedConfig
 from trainables.errors import InputError
+
+
+class FrozenBackbone(Protocol):
+    """What replicas share: a frozen model that turns a batch of inputs into features (M, dim)."""
+
+    @property
+    def model(self) -> nn.Module: ...
+
+    @property
+    def dim(self) -> int: ...
+
+    def pooled(self, inputs: Any, replaced: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Features (M, dim) of M inputs; ``replaced`` stand for the model's parameters of their name."""
+        ...
 
 
 class Replicas:
@@ -24,7 +39,7 @@ class Replicas:
         total_params: scalars of one replica's model, frozen and trained.
     """
 
-    def __init__(self, backbone: Backbone, bank: Bank, precision: str, total_params: int) -> None:
+    def __init__(self, backbone: FrozenBackbone, bank: Bank, precision: str, total_params: int) -> None:
         self.backbone, self.bank, self.precision, self.total_params = backbone, bank, precision, total_params
         self.device = bank.flat.device
         self.together = bank.replicas if self.device.type != "cpu" else 1
@@ -41,17 +56,16 @@ class Replicas:
             yield self.bank.rows
         self.bank.rows = slice(0, self.replicas)
 
-    def features(self, images: Tensor) -> Tensor:
-        """Normalised images of the current pass (rows * B, 3, S, S) -> pooled features fp32 (rows, B, D)."""
+    def features(self, inputs: Any) -> Tensor:
+        """Inputs of the current pass, rows * B of them (images: normalised) -> pooled features fp32 (rows, B, D)."""
         rows = self.bank.rows
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            pooled = self.pooled(images)
+            pooled = self.pooled(inputs)
         return pooled.float().view(rows.stop - rows.start, -1, self.backbone.dim)
 
-    def pooled(self, images: Tensor) -> Tensor:
-        """The backbone's forward pass, (rows * B, 3, S, S) -> (rows * B, D)."""
-        model = self.backbone.model
-        return model.forward_head(model.forward_features(images), pre_logits=True)
+    def pooled(self, inputs: Any) -> Tensor:
+        """The backbone's forward pass, rows * B inputs -> (rows * B, D)."""
+        return self.backbone.pooled(inputs)
 
     def logits(self, features: Tensor, columns: slice) -> Tensor:
         """Features (rows, B, D) -> logits (rows, B, C') of the head's ``columns``."""

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-Stream = Literal["init", "order", "augmentation", "class_order", "split"]
+Stream = Literal["init", "order", "augmentation", "class_order", "split", "dropout", "data"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from trainables.configs import HybridConfig
+from trainables.configs import HybridConfig, RankConfig
 from trainables.data import ImageData
 from trainables.seeding import generator
 from trainables.tasks import carve
@@ -20,9 +20,9 @@ def check(config: HybridConfig, data: ImageData) -> None:
     config.check_freeze(config.epochs * steps_per_epoch(config, images))
 
 
-def steps_per_epoch(config: HybridConfig, images: int) -> int:
-    """Batches of an epoch over ``images`` training images; the last one may be smaller."""
-    steps = -(-images // config.batch_size)
+def steps_per_epoch(config: HybridConfig | RankConfig, examples: int) -> int:
+    """Batches of an epoch over ``examples`` of the training set; the last one may be smaller."""
+    steps = -(-examples // config.batch_size)
     return min(steps, config.steps_per_epoch or steps)
 
 

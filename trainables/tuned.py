@@ -1,16 +1,17 @@
 """Replicas of one way of fine-tuning: head, norms, LoRA, hybrids of the two, or everything."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from trainables import norms
 from trainables.adapters import Adapter, insert
-from trainables.backbones import Backbone, parameter_count
+from trainables.backbones import parameter_count
 from trainables.bank import Bank, Parameter
-from trainables.configs import HybridConfig
+from trainables.configs import HybridConfig, RankConfig
 from trainables.policies import choose
-from trainables.replicas import Replicas, check_rank, head_parameters
+from trainables.replicas import FrozenBackbone, Replicas, check_rank, head_parameters
 
 BACKBONE = "backbone."
 """Prefix of the parameters of a backbone that is trained as a whole; they form a group of that name."""
@@ -34,8 +35,9 @@ class TunedReplicas(Replicas):
     """
 
     def __init__(
-        self, backbone: Backbone, config: HybridConfig, classes: int, replicas: int, device: torch.device
-    ) -> None:
+        self, backbone: FrozenBackbone, config: HybridConfig | RankConfig, classes: int, replicas: int,
+        device: torch.device,
+    ) -> None:  # fmt: skip
         model = backbone.model
         trained = choose(model, config)
         parameters = head_parameters(backbone.dim, classes, HEAD_STD)
@@ -52,8 +54,7 @@ class TunedReplicas(Replicas):
             self.pretrained |= {f"{BACKBONE}{name}": value.detach() for name, value in model.named_parameters()}
             parameters |= {name: Parameter(tuple(v.shape), "backbone") for name, v in self.pretrained.items()}
         bank = Bank(parameters, replicas, device)
-        scale = config.lora_alpha / config.rank
-        self.adapters = {path: Adapter(bank, path, ("lora",), False, scale) for path in trained.lora.sites}
+        self.adapters = {path: Adapter(bank, path, ("lora",), False, config.scale) for path in trained.lora.sites}
         insert(model, trained.lora, self.adapters)
         norms.insert_norms(model, bank, trained.norms)
         frozen = 0 if trained.backbone else parameter_count(model)
@@ -70,7 +71,10 @@ class TunedReplicas(Replicas):
 
     def decayed(self) -> list[str]:
         """Parameters that weight decay applies to: no norm scale, no bias, no embedding of class or position."""
-        without = {f"{BACKBONE}{name}" for name in self.backbone.model.no_weight_decay()}  # type: ignore[operator]
+        spared: set[str] = getattr(
+            self.backbone.model, "no_weight_decay", set
+        )()  # timm's models say so, those of text do not
+        without = {f"{BACKBONE}{name}" for name in spared}
         wanted = []
         for name, parameter in self.bank.parameters.items():
             matrix = len(parameter.shape) > 1 and name != "head.bias" and name not in without
@@ -78,14 +82,16 @@ class TunedReplicas(Replicas):
                 wanted.append(name)
         return wanted
 
-    def pooled(self, images: Tensor) -> Tensor:
+    def pooled(self, inputs: Any) -> Tensor:
         if not self.whole:
-            return super().pooled(images)
+            return super().pooled(inputs)
         own = {name.removeprefix(BACKBONE): self.bank.current(name)[0] for name in self.pretrained}
-        return functional_call(self.backbone.model, own, (images,))
+        return self.backbone.pooled(inputs, own)
 
 
-def base_rates(config: HybridConfig, groups: tuple[str, ...]) -> list[float]:
+def base_rates(config: HybridConfig | RankConfig, groups: tuple[str, ...]) -> list[float]:
     """Initial learning rate of every optimizer group."""
-    rates = {"head": config.lr, "norm": config.lr_norm, "lora": config.lr_lora, "backbone": config.lr_full}
+    rates = {"head": config.lr, "lora": config.lr_lora, "backbone": config.lr_full}
+    if isinstance(config, HybridConfig):
+        rates["norm"] = config.lr_norm
     return [rates[group] for group in groups]

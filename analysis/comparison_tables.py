@@ -1,0 +1,125 @@
+"""What two runs of the same study have in common, as tables and sentences."""
+
+from analysis.captions import count
+from analysis.cells import Cell, Table
+from analysis.comparison import (
+    FEWEST_SEEDS_SPREAD,
+    IDENTICAL,
+    SHIFTED,
+    SPREAD,
+    WITHIN_NOISE,
+    Comparison,
+    ConfigurationChange,
+)
+from analysis.sentences import MOST_NAMED, joined
+
+_ORDER = (SHIFTED, SPREAD)
+
+
+def comparison_tables(found: Comparison, scale: float = 100.0) -> list[Table]:
+    """Verdicts, and what differs in provenance where anything does.
+
+    Args:
+        found: from ``compare``.
+        scale: what differences are multiplied by; 100 makes percentage points of fractions.
+    """
+    columns = [
+        "configuration",
+        "verdict",
+        "common seeds",
+        "difference",
+        "95 % interval",
+        "p (shift)",
+        "test",
+        "std ratio",
+        "p (spread)",
+        "first row that differs",
+        "its values",
+    ]
+    rows = [_row(one, scale) for one in found.changes]
+    caption = (
+        f"{found.metric} of {found.second} minus {found.first}, paired by seed, over seeds that both finished. "
+        f"p-values Holm-corrected over {count(len(found.changes), 'configuration')}; spread is tested from "
+        f"{FEWEST_SEEDS_SPREAD} seeds on. Rerun noise: {found.noise.source}"
+    )
+    if found.noise.std:
+        caption += f", standard deviation {scale * found.noise.std:.3f} points"
+    tables = [Table("Verdict by configuration", columns, rows, f"{caption}.", "comparison")]
+    if found.provenance:
+        differing: list[list[Cell]] = [list(row) for row in found.provenance]
+        names = ["what", found.first, found.second]
+        tables.append(Table("What differs", names, differing, "Code, versions, hardware and data.", "provenance"))
+    return tables
+
+
+def comparison_sentences(found: Comparison) -> list[str]:
+    """The verdicts, what could not be compared, and what differs between the versions."""
+    total = len(found.changes)
+    sentences = []
+    for verdict in dict.fromkeys([*_ORDER, *(one.verdict for one in found.changes)]):
+        named = [_named(one) for one in found.changes if one.verdict == verdict]
+        if len(named) == total:
+            sentences.append(f"All {count(total, 'configuration')}: {verdict}.")
+        elif named:
+            sentences.append(f"{verdict.capitalize()}: {joined(named[:MOST_NAMED], len(named))}.")
+    earliest = next((one for one in found.changes if one.first_difference), None)
+    if earliest and earliest.first_difference:
+        where = earliest.first_difference
+        sentences.append(
+            f"{earliest.configuration} first differs at {where.place} ({_value(where.first)} against "
+            f"{_value(where.second)}; {where.rows} of {where.compared} rows differ)."
+        )
+    for label, only in ((found.first, found.only_first), (found.second, found.only_second)):
+        if only:
+            sentences.append(f"Only {label} has {joined(only[:MOST_NAMED], len(only))}.")
+    for one in found.changes:
+        for label, seeds in ((found.first, one.only_first), (found.second, one.only_second)):
+            if seeds:
+                sentences.append(f"{one.configuration}: only {label} finished seed {', '.join(map(str, seeds))}.")
+    for parameters in dict.fromkeys(one.parameters for one in found.changes if one.parameters):
+        labels = [one.configuration for one in found.changes if one.parameters == parameters]
+        same_label = joined(labels[:MOST_NAMED], len(labels))
+        sentences.append(f"Not the same configuration under the same label: {same_label} ({'; '.join(parameters)}).")
+    for label, names in ((found.first, found.gone_metrics), (found.second, found.new_metrics)):
+        if names:
+            sentences.append(f"Only {label} measures {joined(names[:MOST_NAMED], len(names))}.")
+    what = [key for key, _, _ in found.provenance]
+    known = f"differ in {joined(what[:MOST_NAMED], len(what))}" if what else "have the same recorded provenance"
+    sentences.append(f"The runs {known}. Rerun noise: {found.noise.source}.")
+    return sentences
+
+
+def _row(one: ConfigurationChange, scale: float) -> list[Cell]:
+    gap, where = one.difference, one.first_difference
+    interval = None if gap is None or gap.low is None or gap.high is None else (scale * gap.low, scale * gap.high)
+    return [
+        one.configuration,
+        one.verdict,
+        len(one.seeds),
+        None if gap is None else f"{scale * gap.mean:+.2f}",
+        None if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
+        _p(one.p_shift),
+        one.test or None,
+        None if one.spread_ratio is None else f"{one.spread_ratio:.2f}",
+        _p(one.p_spread),
+        None if where is None else where.place,
+        None if where is None else f"{_value(where.first)} against {_value(where.second)}",
+    ]
+
+
+def _named(one: ConfigurationChange) -> str:
+    if one.difference is None or one.verdict in (IDENTICAL, WITHIN_NOISE):
+        return one.configuration
+    if one.verdict == SPREAD and one.spread_ratio is not None:
+        return f"{one.configuration} ({one.spread_ratio:.2f} times the standard deviation)"
+    return f"{one.configuration} ({100 * one.difference.mean:+.1f} points, {count(one.difference.n, 'seed')})"
+
+
+def _value(value: float | None) -> str:
+    return "missing" if value is None else f"{value:.9g}"
+
+
+def _p(p: float | None) -> str | None:
+    if p is None:
+        return None
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -1,0 +1,164 @@
+"""The top of a report: the answer in three short sentences. Intervals and p-values are in the details below it."""
+
+from collections.abc import Sequence
+
+from analysis.captions import count, measured_setting
+from analysis.differences import PairedDifference
+from analysis.ranking import Ranking
+from analysis.records import Run
+from analysis.sentences import any_final, joined, others, outcomes, trust_sentence
+from analysis.series import configurations, final_table, final_values
+
+SENTENCES = 3
+MOST_IN_BRIEF = 4  # configurations in a short sentence
+
+
+def three_sentences(run: Run, lines: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Exactly three sentences for the top, and those that go to the details.
+
+    Where a kind of report has fewer to say, what became of the replicas and what was measured complete them.
+    """
+    known = list(lines)
+    for more in (_outcome(run), f"Measured on {measured_setting(run)}."):
+        if len(known) < SENTENCES and more not in known:
+            known.append(more)
+    if len(known) < SENTENCES:
+        known.append("Nothing more can be said from these records.")
+    return known[:SENTENCES], known[SENTENCES:]
+
+
+def continual_headline(run: Run, found: Sequence[PairedDifference]) -> list[str]:
+    """What differs from the baseline, what cannot be told apart or how far the seeds differ, what became of all."""
+    metric = "final_accuracy"
+    if not any_final(run, metric):
+        return []
+    return [*_compared(run, found, metric, "final accuracy"), trust_sentence(run)]
+
+
+def tuning_headline(
+    run: Run, found: Sequence[PairedDifference], orders: Sequence[Ranking], floors: Sequence[PairedDifference]
+) -> list[str]:
+    """The order of the methods, the floor or the differences from the first configuration, what became of all.
+
+    Args:
+        run: the run.
+        found: the paired differences in final top-1.
+        orders: the claimed orders; those by final top-1 are told.
+        floors: the effects of the floor on final top-1.
+    """
+    metric = "final_top1"
+    if not any_final(run, metric):
+        return []
+    compared = _compared(run, found, metric, "final top-1")
+    ranked = _ranked([one for one in orders if one.metric == metric])
+    second = _floors(floors) or compared[0]
+    return [*([ranked, second] if ranked else [second, compared[1]]), _outcome(run, metric)]
+
+
+def _compared(run: Run, found: Sequence[PairedDifference], metric: str, name: str) -> list[str]:
+    """Two sentences: what differs from the first configuration, and what does not or how far the seeds differ."""
+    spread = _spread(run, metric, name)
+    if not found:
+        return [_incomparable(run, metric), spread]
+    baseline = found[0].baseline
+    told = sorted((one for one in found if one.survives_correction), key=lambda one: -abs(one.mean))
+    alike = sorted((one for one in found if not one.survives_correction), key=lambda one: -abs(one.mean))
+    seeds = _seeds([one.n for one in found])
+    if not told and len(alike) == 1:
+        (one,) = alike
+        return [
+            f"{one.configuration} cannot be told apart from {baseline} in {name} ({_points(one)} points, {seeds}).",
+            spread,
+        ]
+    if not told:
+        named = _named(alike)
+        return [
+            f"None of the {len(alike)} other configurations can be told apart from {baseline} in {name} with {seeds} "
+            f"(in points: {named}).",
+            spread,
+        ]
+    differ = f"Beside {baseline}, {name} changes in points by: {_named(told)} ({seeds}, Holm-corrected p < 0.05)."
+    if not alike:
+        return [differ, spread]
+    return [differ, f"Not told apart from {baseline} with these seeds: {_named(alike)}."]
+
+
+def _incomparable(run: Run, metric: str) -> str:
+    labels = configurations(run)
+    if len(labels) == 1:
+        return f"Only {labels[0]} was run, so there is nothing to compare it with."
+    if final_values(run, labels[0], metric).empty:
+        return f"No seed of {labels[0]} has finished, so nothing can be compared with it."
+    return f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."
+
+
+def _spread(run: Run, metric: str, name: str) -> str:
+    """How far the seeds of a configuration differ, from the steadiest to the least steady."""
+    table = 100 * final_table(run.whole, metric)
+    table = table[table.notna().sum(axis=1) > 1]
+    ranges = (table.max(axis=1) - table.min(axis=1)).to_dict()
+    if not ranges:
+        return f"With a single finished seed per configuration nothing can be said about the spread of {name}."
+    steady, loose = min(ranges, key=lambda label: ranges[label]), max(ranges, key=lambda label: ranges[label])
+    if len(ranges) == 1:
+        return f"Over the seeds of {steady}, {name} differs by up to {ranges[steady]:.1f} points."
+    return (
+        f"From seed to seed {name} differs by up to {ranges[steady]:.1f} points ({steady}) to {ranges[loose]:.1f} "
+        f"points ({loose})."
+    )
+
+
+def _ranked(orders: Sequence[Ranking]) -> str:
+    if not orders:
+        return ""
+    labels = {one.labels for one in orders}
+    order = " > ".join(orders[0].labels) if len(labels) == 1 else "layerwise hybrid > LoRA > norm"
+    means = {one: " / ".join(f"{100 * mean:.1f}" for mean in one.means) + " %" for one in orders}
+    if len({(one.verdict, one.n) for one in orders}) == 1:
+        seen = [f"{one.context}: {means[one]}" if one.context else means[one] for one in orders]
+        text = f"{orders[0].verdict} with {count(orders[0].n, 'common seed')} ({'; '.join(seen[:MOST_IN_BRIEF])})"
+    else:
+        clauses = [
+            f"{one.verdict} for {one.context} ({means[one]}, {count(one.n, 'common seed')})"
+            for one in orders[:MOST_IN_BRIEF]
+        ]
+        text = joined(clauses, len(orders))
+    unlike = sorted({key for one in orders for key in one.unlike})
+    caveat = f"; these differ in {', '.join(unlike)} too" if unlike else ""
+    return f"By final top-1 the order {order} {text}{caveat}."
+
+
+def _floors(floors: Sequence[PairedDifference]) -> str:
+    if not floors:
+        return ""
+    told = [one for one in floors if one.survives_correction]
+    low, high = min(one.mean for one in floors), max(one.mean for one in floors)
+    effect = f"{100 * low:+.2f}" if low == high else f"{100 * low:+.2f} to {100 * high:+.2f}"
+    verdict = f"{len(told) or 'none'} of {count(len(floors), 'effect')} can be told from none"
+    return f"A floor under the learning rate changes final top-1 by {effect} points; {verdict}."
+
+
+def _outcome(run: Run, metric: str = "") -> str:
+    total, statuses = len(run.whole.trials), list(run.whole.trials["status"])
+    if not total:
+        return f"Of the replicas {outcomes(statuses)}."
+    text = f"{statuses.count('finished')} of {count(total, 'replica')} finished{others(statuses)}"
+    having = set(final_table(run.whole, metric).index)
+    without = [label for label in configurations(run.whole) if label not in having]
+    if metric and without:
+        text += f", no {metric.replace('_top1', ' top-1')} of {joined(without[:MOST_IN_BRIEF], len(without))}"
+    return f"{text}."
+
+
+def _seeds(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return count(low, "common seed") if low == high else f"{low} to {high} common seeds"
+
+
+def _named(found: Sequence[PairedDifference]) -> str:
+    """The configurations with the largest differences and these, in points."""
+    return joined([f"{one.configuration} {_points(one)}" for one in found[:MOST_IN_BRIEF]], len(found))
+
+
+def _points(one: PairedDifference) -> str:
+    return f"{100 * one.mean:+.1f}"

@@ -1,0 +1,131 @@
+"""Tables of the instability of a study: spread, collapse and modes, departures, early signals."""
+
+from collections.abc import Sequence
+
+from analysis.captions import count
+from analysis.cells import Cell, Table
+from analysis.departure import LEVEL, Departure
+from analysis.early_signals import SignalSearch
+from analysis.instability import Stability
+from analysis.records import Run
+from analysis.series import boundary_kind
+
+MOST_SIGNALS = 12
+
+
+def spread_table(found: Sequence[Stability], metric: str, scale: float = 100.0) -> Table:
+    """Location, spread, collapse and modes of every configuration.
+
+    Args:
+        found: from ``stabilities``.
+        metric: its name, for the caption.
+        scale: what the values are multiplied by; 100 makes per cent of fractions.
+    """
+    columns = [
+        "configuration",
+        "seeds",
+        "mean",
+        "std",
+        "IQM",
+        "median (quartiles)",
+        "min to max",
+        "collapsed",
+        "dip test p",
+    ]
+    rows: list[list[Cell]] = []
+    for one in found:
+        summary = one.summary
+        cells: list[Cell] = [one.configuration, f"{one.values.size} of {one.planned}"]
+        if summary is None:
+            cells += [None] * 5
+        else:
+            cells.append(_with_interval(summary.mean, summary.intervals.get("mean"), scale))
+            cells.append(
+                None if summary.std is None else _with_interval(summary.std, summary.intervals.get("std"), scale)
+            )
+            cells.append(_with_interval(summary.iqm, summary.intervals.get("iqm"), scale))
+            quartiles = [scale * summary.quantiles[level] for level in (0.5, 0.25, 0.75)]
+            cells.append("{:.2f} ({:.2f}-{:.2f})".format(*quartiles))
+            cells.append(f"{scale * summary.low:.2f} to {scale * summary.high:.2f}")
+        if one.collapse is None:
+            cells.append(None)
+        else:
+            low, high = (100 * side for side in one.collapse.interval)
+            fallen = one.collapse.below + one.collapse.diverged
+            cells.append(f"{fallen} of {one.collapse.n} ({low:.0f}-{high:.0f} %)")
+        cells.append(None if one.dip_p is None else f"{one.dip_p:.2f}")
+        rows.append(cells)
+    caption = (
+        f"{metric} over finished seeds; in brackets 95 % intervals: BCa bootstrap for mean, standard deviation and "
+        "interquartile mean (from three seeds on; with fewer than about ten they are too narrow), exact binomial for "
+        "collapsed seeds: below their own head on the frozen backbone, or diverged. Dip test: small p means more than "
+        "one mode; a single bad seed is no mode."
+    )
+    return Table("Spread over seeds", columns, rows, caption, "spread")
+
+
+def departure_table(run: Run, found: Sequence[Departure]) -> Table | None:
+    """Every bad seed, and when it left the pack; None without one."""
+    if not found:
+        return None
+    kind = boundary_kind(run)
+    columns = ["configuration", "seed", "why bad", f"left at {kind}", "steps", "accuracy (%)", "fence (%)", "pack"]
+    rows: list[list[Cell]] = [
+        [
+            one.configuration,
+            str(one.seed),
+            one.reason,
+            None if one.boundary is None else one.boundary + 1,
+            _steps(one),
+            None
+            if one.accuracy is None
+            else "not reached"
+            if one.accuracy != one.accuracy
+            else f"{100 * one.accuracy:.2f}",
+            None if one.fence is None else f"{100 * one.fence:.2f}",
+            one.pack,
+        ]
+        for one in found
+    ]
+    caption = (
+        f"A seed left the pack at the first {kind} after which its accuracy was, and stayed, below the fence: the "
+        f"limit that one more normal seed of the pack is below with probability {100 * LEVEL:.0f} %. Steps: it left "
+        "after the first and by the second. Pack: seeds of the configuration that are not bad; no departure where they "
+        "are fewer than three, or where the seed never was below them."
+    )
+    return Table("Bad seeds and when they left", columns, rows, caption, "departures")
+
+
+def signal_table(search: SignalSearch) -> Table | None:
+    """The measurements that set bad seeds apart before they left, strongest first; None where nothing was tried."""
+    if not search.signals:
+        return None
+    rows: list[list[Cell]] = [
+        [
+            one.label,
+            f"{one.auc:.2f}",
+            f"{one.interval[0]:.2f} to {one.interval[1]:.2f}",
+            f"{one.p:.3f}" if one.p >= 0.001 else "< 0.001",
+            f"{one.bad} and {one.others}",
+        ]
+        for one in search.signals[:MOST_SIGNALS]
+    ]
+    tried = count(len(search.signals), "signal")
+    caption = (
+        f"{tried} from before the earliest departure, seeds compared within their configuration. AUC: probability "
+        "that a bad seed's value is the higher one (near 0: low values are the warning). Interval and p corrected for "
+        f"{tried}; these seeds cannot give a p below {search.smallest_p:.2g}."
+    )
+    columns = ["signal", "AUC", "95 % interval", "p", "bad and other seeds"]
+    return Table("Early signals of bad seeds", columns, rows, caption, "early_signals")
+
+
+def _with_interval(value: float, interval: tuple[float, float] | None, scale: float) -> str:
+    text = f"{scale * value:.2f}"
+    return text if interval is None else f"{text} ({scale * interval[0]:.2f}-{scale * interval[1]:.2f})"
+
+
+def _steps(one: Departure) -> str | None:
+    if one.by_step is None:
+        return None
+    return f"{'start' if one.after_step is None else one.after_step} to {one.by_step}"

@@ -1,0 +1,150 @@
+"""How many seeds a stated difference needs, and what the seeds at hand can show: paired t tests.
+
+Source: power of the t test from the noncentral t distribution, Cohen 1988; ``statsmodels.stats.power``.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from statsmodels.stats.power import TTestPower
+
+from analysis.captions import count
+from analysis.differences import CONFIDENCE
+from analysis.records import Run
+from analysis.series import configurations, finals_of, objective_metric
+
+POWER = 0.8
+MOST_SEEDS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Seed noise of a comparison, as fractions: ``std`` of the paired differences over ``n`` common seeds with its
+    chi-square interval ``low`` to ``high`` at level ``CONFIDENCE``, the seeds' own standard deviations, and how far the
+    pairs correlate (None where a side is constant)."""
+
+    configuration: str
+    baseline: str
+    n: int
+    std: float
+    low: float
+    high: float
+    std_configuration: float
+    std_baseline: float
+    correlation: float | None
+
+
+def pairing_noise(configuration: str, baseline: str, first: ArrayLike, second: ArrayLike) -> Noise | None:
+    """Noise of the difference of two configurations; None below 2 common seeds.
+
+    Args:
+        configuration, baseline: labels.
+        first, second: final values of both for the same seeds in the same order, shape (n,).
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    n = a.size
+    if n < 2:
+        return None
+    std = float((a - b).std(ddof=1))
+    tails = stats.chi2.ppf([(1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2], n - 1)
+    low, high = std * np.sqrt((n - 1) / tails)
+    own = float(a.std(ddof=1)), float(b.std(ddof=1))
+    correlation = float(np.corrcoef(a, b)[0, 1]) if min(own) > 0 else None
+    return Noise(configuration, baseline, n, std, float(low), float(high), *own, correlation)
+
+
+def seeds_needed(difference: float, std: float, power: float = POWER, level: float = 1 - CONFIDENCE) -> int:
+    """Smallest number of paired seeds with which a two-sided paired t test finds a difference.
+
+    Args:
+        difference: true mean difference, not 0, in the unit of ``std``.
+        std: standard deviation of the paired differences, >= 0.
+        power: wanted probability to find it.
+        level: of the test.
+
+    Returns:
+        at least 2, at most ``MOST_SEEDS``.
+
+    Raises:
+        ValueError: the difference is 0.
+    """
+    if difference == 0:
+        raise ValueError("no number of seeds shows a difference of 0")
+    if std == 0:
+        return 2
+    low, high = 1, 2
+    while high < MOST_SEEDS and _power(abs(difference) / std, high, level) < power:
+        low, high = high, min(2 * high, MOST_SEEDS)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _power(abs(difference) / std, middle, level) >= power else (middle, high)
+    return high
+
+
+def smallest_difference(n: int, std: float, power: float = POWER, level: float = 1 - CONFIDENCE) -> float:
+    """The true difference that n paired seeds find with the given power, in the unit of ``std``.
+
+    Args:
+        n: number of paired seeds, >= 2.
+        std: standard deviation of the paired differences, >= 0.
+        power: wanted probability to find it.
+        level: of the test.
+    """
+    if std == 0:
+        return 0.0
+    low, high = 0.0, 1.0
+    while _power(high, n, level) < power:
+        low, high = high, 2 * high
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _power(middle, n, level) >= power else (middle, high)
+    return high * std
+
+
+def noises(run: Run, metric: str | None = None) -> list[Noise]:
+    """Noise of every configuration against the first, where they have two finished seeds in common.
+
+    Args:
+        run: the run.
+        metric: a final metric; the study's objective where None.
+    """
+    finals = finals_of(run, metric or objective_metric(run))
+    labels = configurations(run)
+    found = []
+    for label in labels[1:]:
+        common = finals[labels[0]].index.intersection(finals[label].index)
+        pair = finals[label].loc[common], finals[labels[0]].loc[common]
+        if noise := pairing_noise(label, labels[0], *pair):
+            found.append(noise)
+    return found
+
+
+def power_sentence(noise: Noise, difference: float) -> str:
+    """How many seeds a difference needs, how sure that is, and what the seeds at hand can show.
+
+    Args:
+        noise: of the comparison.
+        difference: a stated difference, a fraction, not 0.
+    """
+    pair = f"{noise.configuration} and {noise.baseline}"
+    if noise.std == 0:
+        return f"{pair} differ by the same amount for all {noise.n} common seeds, so any difference shows."
+    shown = 100 * smallest_difference(noise.n, noise.std)
+    need, least, most = (seeds_needed(difference, std) for std in (noise.std, noise.low, noise.high))
+    correlation = "" if noise.correlation is None else f", correlation of the pairs {noise.correlation:.2f}"
+    return (
+        f"To tell {pair} apart when they differ by {100 * abs(difference):.2g} points takes {_seeds(need)} (power "
+        f"{100 * POWER:.0f} %, paired t test at {100 * (1 - CONFIDENCE):.0f} %; {_seeds(least)} to {_seeds(most)} for "
+        f"the uncertainty of the noise); measured over {count(noise.n, 'seed')}, a difference within a seed varies by "
+        f"{100 * noise.std:.2f} points{correlation}; these seeds can show {shown:.1f} points or more."
+    )
+
+
+def _power(effect: float, n: int, level: float) -> float:
+    return float(TTestPower().power(effect, n, level, alternative="two-sided"))
+
+
+def _seeds(n: int) -> str:
+    return f"over {MOST_SEEDS:,} seeds" if n >= MOST_SEEDS else count(n, "seed")

@@ -1,0 +1,48 @@
+"""Replicas over a text encoder: the head, LoRA or everything, with dropout of each replica's own."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from trainables.bank import per_replica
+from trainables.configs import RankConfig
+from trainables.dropout import Masks, ReplicaDropout, insert_dropout
+from trainables.text_backbones import TextBackbone, Tokens
+from trainables.tuned import TunedReplicas
+
+
+class TextReplicas(TunedReplicas):
+    """K replicas of a text encoder with a linear head on its pooled output.
+
+    Args:
+        classes: columns C of the head.
+        seeds: one per replica, of its dropout masks.
+
+    Attributes:
+        masks: dropout is on within ``masks.drawn``.
+
+    Raises:
+        InputError: rank above the width of a layer, or a regex that matches nothing.
+    """
+
+    def __init__(
+        self, backbone: TextBackbone, config: RankConfig, classes: int, seeds: Sequence[int], device: torch.device
+    ) -> None:
+        super().__init__(backbone, config, classes, len(seeds), device)
+        self.masks = Masks(self.bank, seeds)
+        insert_dropout(backbone.model, self.masks, config.dropout)
+        rate = backbone.head_dropout if config.dropout is None else config.dropout
+        self.head_dropout: nn.Module = ReplicaDropout(self.masks, rate) if rate else nn.Identity()
+
+    def pooled(self, inputs: Tokens) -> Tensor:
+        return self.head_dropout(super().pooled(inputs))
+
+    @torch.no_grad()
+    def delta_norm(self) -> Tensor:
+        """Frobenius norm of LoRA's change of the weights over all adapted layers, scale * down up, (K,)."""
+        total = torch.zeros(self.replicas, device=self.device)
+        for path, adapter in self.adapters.items():
+            change = self.bank.value(f"{path}.lora.down") @ self.bank.value(f"{path}.lora.up")
+            total += per_replica(torch.sum, (adapter.scale * change).square())
+        return total.sqrt()
