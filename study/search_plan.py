@@ -92,11 +92,11 @@ def plan_search(
     for label, own in (files or study.configurations).items():
         if len(plan.configs) == spec.trials:
             break
-        flat = flatten(validated(model, common | dict(own) | plain | fixed).model_dump(mode="json"))
+        flat = flatten(validated(model, common | dict(own) | plain).model_dump(mode="json"))
         changed = [f"{name}={value}" for name, value in (plain | fixed).items() if own.get(name, value) != value]
         name = f"{label} with {', '.join(changed)}" if changed else label
         try:
-            point = space.point({key: flat[key] for key in space.dimensions})
+            point = space.point({key: flat[key] for key in space.dimensions if key not in fixed})
         except SpaceError as error:
             if files:
                 raise InputError(f"--config {label}: not in the search space ({error})") from error
