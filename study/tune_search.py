@@ -45,6 +45,9 @@ class SeedSearcher(Searcher):
         self.after: Iterator[dict[str, Any]] | None = None
         self.error: Exception | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its searcher for a restore of its own
+
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Tune's configuration of the next job, None while nothing can start, FINISHED when all has been handed out."""
         if self.error is not None:
