@@ -1,12 +1,12 @@
 """Pictures of a search: its history, its optimism, what mattered."""
 
 import numpy as np
-from matplotlib.figure import Figure
+import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.search_series import Search
-from analysis.style import PALETTE, add_legend, new_figure, plain_axes, say_nothing, subtitle
+from analysis.style import PALETTE, Picture, add_legend, new_figure, plain_axes, say_nothing, subtitle
 
 STATES = {
     "completed": PALETTE[1],
@@ -19,7 +19,7 @@ AREA = 28.0
 """Of a marker, per seed, in points squared."""
 
 
-def search_history(search: Search) -> Figure:
+def search_history(search: Search) -> Picture:
     """Value of every configuration by trial; the area of a marker is the number of its seeds."""
     figure = new_figure(search.run)
     axes = figure.subplots()
@@ -60,10 +60,13 @@ def search_history(search: Search) -> Figure:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     subtitle(axes, "Every configuration with what the search saw of it; more seeds went to the better ones.")
     add_legend(figure, handles, loc="outside lower center", ncols=5, handlelength=1.5)
-    return figure
+    return figure.showing(
+        _values(search, frame),
+        f"{search.readable.capitalize()} by trial; more seeds went to the better configurations.",
+    )
 
 
-def optimism_gap(search: Search) -> Figure | None:
+def optimism_gap(search: Search) -> Picture | None:
     """What the search saw beside fresh seeds, for the confirmed configurations; None before there are any."""
     frame = search.confirmed
     if frame.empty:
@@ -102,10 +105,12 @@ def optimism_gap(search: Search) -> Figure | None:
     if tested:
         handles.append(Line2D([], [], color=PALETTE[3], marker="^", linestyle="", label="fresh seeds, test images"))
     add_legend(figure, handles, loc="outside lower center", ncols=3, handlelength=1.5)
-    return figure
+    return figure.showing(
+        _values(search, frame), "What the search saw, and the same configurations on seeds that it had not seen."
+    )
 
 
-def importance_bars(search: Search) -> Figure | None:
+def importance_bars(search: Search) -> Picture | None:
     """Importance of the parameters with intervals; None where there were too few configurations."""
     frame = search.records.importance
     if frame.empty:
@@ -128,7 +133,13 @@ def importance_bars(search: Search) -> Figure | None:
         f"PED-ANOVA of {frame['objective'].iloc[0]}, {frame['configurations'].iloc[0]} configurations; lines: 95 % "
         "over resampled seeds.",
     )
-    return figure
+    return figure.showing(frame, f"Importance of the parameters for the {search.readable}.")
+
+
+def _values(search: Search, frame: pd.DataFrame) -> pd.DataFrame:
+    """What is drawn of these configurations, in the units of the records."""
+    drawn = [name for name in frame if name.endswith(f".{search.objective}")]
+    return frame[["trial", "configuration", "state", "enqueued", "seeds", *drawn]]
 
 
 def _axis(search: Search) -> str:

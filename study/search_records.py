@@ -59,7 +59,7 @@ def _rows(run: RunDirectory, search: SeedSearch) -> list[dict[str, Any]]:
 
 
 def _ranked(place: int, one: Ranked) -> dict[str, Any]:
-    row = {"place": place, "feasible": one.feasible, "front": one.front}
+    row: dict[str, Any] = {"place": place, "feasible": one.feasible, "front": one.front}
     row |= {f"value.{name}": value for name, value in one.values.items() if math.isfinite(value)}
     return row | {f"violation.{name}": value for name, value in one.constraints.items() if math.isfinite(value)}
 
