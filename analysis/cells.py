@@ -50,7 +50,25 @@ class Change:
         return after if before == after else f"{before} → {after}"
 
 
-Cell = str | int | float | Spread | Change | None
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its 95 % interval (None where there is none), as it is shown: per cent or points."""
+
+    value: float
+    low: float | None
+    high: float | None
+    signed: bool = False
+    digits: int = 1
+
+    def __str__(self) -> str:
+        sign = "+" if self.signed else ""
+        text = f"{self.value:{sign}.{self.digits}f}"
+        if self.low is None or self.high is None:
+            return text
+        return f"{text} ({self.low:{sign}.{self.digits}f} to {self.high:{sign}.{self.digits}f})"
+
+
+Cell = str | int | float | Spread | Change | Interval | None
 
 
 @dataclass(frozen=True)
@@ -93,6 +111,9 @@ def _flatten(heading: str, cells: Sequence[Cell]) -> Iterable[tuple[str, list[ob
             yield from _flatten(f"{heading} {moment}", [getattr(cell, moment, None) for cell in cells])
     elif any(isinstance(cell, Spread) for cell in cells):
         for part in ("mean", "std", "n"):
+            yield f"{heading} {part}", [getattr(cell, part, None) for cell in cells]
+    elif any(isinstance(cell, Interval) for cell in cells):
+        for part in ("value", "low", "high"):
             yield f"{heading} {part}", [getattr(cell, part, None) for cell in cells]
     else:
         yield heading, list(cells)

@@ -2,6 +2,7 @@
 
 Tasks are counted from 0; accuracies are fractions in [0, 1]. Row vocabulary used here (phase, name):
 ``eval``: ``accuracy`` (all classes seen so far, after task ``task``), ``accuracy/task_<i>`` (task i's classes);
+``val``: ``accuracy``, on training images that were held out;
 ``ablation``: ``after/frozen``, ``after/fast``, ``after/slow``; ``boundary``: ``destructive``.
 
 Sources: average incremental accuracy, Rebuffi et al. 2017 (iCaRL); forgetting, Chaudhry et al. 2018 (Riemannian walk);
@@ -39,10 +40,14 @@ def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: int) -> Matrix:
     return matrix
 
 
-def seen_accuracy(rows: Iterable[Mapping[str, Any]], tasks: int) -> Matrix:
-    """Accuracy on all classes seen so far after each task, shape (T,); NaN where a task was not reached."""
+def seen_accuracy(rows: Iterable[Mapping[str, Any]], tasks: int, phase: str = "eval") -> Matrix:
+    """Accuracy on all classes seen so far after each task, shape (T,); NaN where a task was not reached.
+
+    Args:
+        phase: ``eval``: test images; ``val``: held-out training images.
+    """
     accuracy = np.full(tasks, np.nan)
-    for task, name, value in _measured(rows, "eval"):
+    for task, name, value in _measured(rows, phase):
         if name == "accuracy" and task < tasks:
             accuracy[task] = value
     return accuracy
@@ -102,11 +107,16 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
 
     Returns:
         final_accuracy, average_incremental_accuracy, forgetting, backward_transfer, final_frozen_accuracy,
-        final_fast_accuracy, final_slow_accuracy (ablations at the last boundary, after consolidation) and
-        destructive_boundaries (boundaries where slow alone was worse than the frozen backbone), each where measured.
+        final_fast_accuracy, final_slow_accuracy (ablations at the last boundary, after consolidation),
+        destructive_boundaries (boundaries where slow alone was worse than the frozen backbone), and of held-out
+        training images final_val_accuracy and average_incremental_val_accuracy, each where measured.
     """
     rows = list(rows)
     metrics: dict[str, float] = {}
+    held_out = seen_accuracy(rows, tasks, "val")
+    if held_out.size and np.isfinite(held_out).all():
+        metrics["final_val_accuracy"] = float(held_out[-1])
+        metrics["average_incremental_val_accuracy"] = average_incremental_accuracy(held_out)
     destructive = {task: value for task, name, value in _measured(rows, "boundary") if name == "destructive"}
     if destructive:
         metrics["destructive_boundaries"] = float(sum(destructive.values()))

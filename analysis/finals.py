@@ -12,12 +12,18 @@ FINAL_METRICS: dict[str, Callable[[Iterable[Mapping[str, Any]], int], dict[str, 
     "rank": rank.final_metrics,
 }
 
+HELD_OUT_METRICS: dict[str, tuple[str, ...]] = {
+    "continual": ("final_val_accuracy", "average_incremental_val_accuracy"),
+    "tuning": ("best_val_top1", "final_val_top1", "final_val_ece", "final_val_nll", "step_time_s", "peak_memory_mib"),
+}
+"""Final metrics that need no test images: what a search may look at."""
+
 
 def final_metrics(kind: str, rows: Iterable[Mapping[str, Any]], boundaries: int) -> dict[str, float]:
     """Final metrics of one replica.
 
     Args:
-        kind: of the closing report, as in ``analysis.report.REPORTS``.
+        kind: key of ``FINAL_METRICS``.
         rows: all metric rows of the replica.
         boundaries: tasks or epochs of a complete run; an incomplete one has no final values.
     """

@@ -27,6 +27,10 @@ from analysis.rank_series import FINAL
 from analysis.rank_tables import rank_table, saturation_table, scaling_table
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
+from analysis.search_plots import importance_bars, optimism_gap, search_history
+from analysis.search_sentences import race_sentences, search_answer
+from analysis.search_series import found_by
+from analysis.search_tables import confirmed_table, importance_table, parameter_table, race_table
 from analysis.selection import shortened
 from analysis.sentences import answer_sentences, stability_sentence
 from analysis.series import configurations
@@ -151,6 +155,32 @@ def theory_report(run: Run, folder: Path) -> Report:
     )
 
 
+def search_report(run: Run, folder: Path) -> Report:
+    """The report of a search: what its best configurations are worth on seeds that it has not seen."""
+    search = found_by(run.whole)
+    pictures = {
+        "search_history.png": search_history(search),
+        "optimism_gap.png": optimism_gap(search),
+        "importance.png": importance_bars(search),
+    }
+    paired = search.against_baseline()
+    tables = [
+        confirmed_table(search),
+        parameter_table(search),
+        difference_table(search.run, paired, search.test_name.capitalize()) if paired else None,
+        race_table(search),
+        importance_table(search),
+    ]
+    return Report(
+        question=_question(run),
+        answer=search_answer(search),
+        tables=[table for table in tables if table],
+        sentences=race_sentences(search),
+        pictures=save_pictures(folder, pictures),
+        markdown=folder / "report.md",
+    )
+
+
 def rank_report(run: Run, folder: Path) -> Report:
     """The report of a study of LoRA's rank; the pictures are written into ``folder``."""
     found = differences(run, FINAL)
@@ -191,12 +221,14 @@ REPORTS: dict[str, Callable[[Run, Path], Report]] = {
     "tuning": tuning_report,
     "theory": theory_report,
     "rank": rank_report,
+    "search": search_report,
 }
 SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
     "continual": [],
     "tuning": [pareto_section],
     "theory": [],
     "rank": [pareto_section],
+    "search": [],
 }
 
 

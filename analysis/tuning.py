@@ -1,8 +1,9 @@
 """Final metrics of one replica of a study that compares ways of fine-tuning, from the rows that its trainable reported.
 
 Epochs are counted from 0; accuracies and calibration errors are fractions in [0, 1]. Row vocabulary used here (phase:
-names): ``eval``, per epoch: ``top1``, ``ece`` (expected calibration error), ``nll``; ``calibration``, after the last
-epoch: ``temperature``, ``ece_after``; ``timing``, per epoch: ``step_time_s``, ``peak_memory_mib``.
+names): ``eval`` (test images) and ``val`` (held-out training images), per epoch: ``top1``, ``ece`` (expected
+calibration error), ``nll``; ``calibration``, after the last epoch: ``temperature``, ``ece_after``; ``timing``, per
+epoch: ``step_time_s``, ``peak_memory_mib``.
 
 Sources: the columns are those of the notes' table (seeds/002); expected calibration error and temperature scaling,
 Guo et al. 2017, "On Calibration of Modern Neural Networks".
@@ -29,29 +30,42 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], epochs: int) -> dict[str, f
     Returns:
         best_top1 (over epochs, on the test set, hence optimistic), best_epoch (the first with that accuracy, from 0),
         final_top1, ece_near_best (in the best epoch), final_ece, ece_after_temperature, temperature, final_nll,
+        of held-out training images best_val_top1, final_val_top1, final_val_ece and final_val_nll,
         step_time_s (median over epochs, so that a slow first one does not count) and peak_memory_mib (largest).
     """
     rows = list(rows)
-    top1 = per_epoch(rows, "eval", "top1", epochs)
-    if epochs < 1 or not np.isfinite(top1).all():
+    tested, held_out = (_scores(rows, phase, epochs) for phase in ("eval", "val"))
+    if not tested and not held_out:
         return {}
-    best, ece = int(top1.argmax()), per_epoch(rows, "eval", "ece", epochs)
-    metrics = {
-        "best_top1": top1[best],
-        "best_epoch": best,
-        "final_top1": top1[-1],
-        "ece_near_best": ece[best],
-        "final_ece": ece[-1],
-        "final_nll": per_epoch(rows, "eval", "nll", epochs)[-1],
-        "temperature": _last(rows, "calibration", "temperature"),
-        "ece_after_temperature": _last(rows, "calibration", "ece_after"),
-    }
+    metrics = dict(tested) | {name.replace("_", "_val_", 1): held_out[name] for name in _HELD_OUT if name in held_out}
+    if tested:
+        metrics["temperature"] = _last(rows, "calibration", "temperature")
+        metrics["ece_after_temperature"] = _last(rows, "calibration", "ece_after")
     for name, summary in (("step_time_s", np.median), ("peak_memory_mib", np.max)):
         measured = per_epoch(rows, "timing", name, epochs)
         measured = measured[np.isfinite(measured)]
         if measured.size:
             metrics[name] = summary(measured)
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+_HELD_OUT = ("best_top1", "final_top1", "final_ece", "final_nll")
+
+
+def _scores(rows: list[Mapping[str, Any]], phase: str, epochs: int) -> dict[str, float]:
+    """Accuracy and calibration over a complete run's epochs; nothing where one was not evaluated."""
+    top1 = per_epoch(rows, phase, "top1", epochs)
+    if epochs < 1 or not np.isfinite(top1).all():
+        return {}
+    best, ece = int(top1.argmax()), per_epoch(rows, phase, "ece", epochs)
+    return {
+        "best_top1": top1[best],
+        "best_epoch": best,
+        "final_top1": top1[-1],
+        "ece_near_best": ece[best],
+        "final_ece": ece[-1],
+        "final_nll": per_epoch(rows, phase, "nll", epochs)[-1],
+    }
 
 
 def per_epoch(rows: Iterable[Mapping[str, Any]], phase: str, name: str, epochs: int) -> NDArray[np.float64]:

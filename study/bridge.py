@@ -13,6 +13,13 @@ from trainables.checkpoint import Checkpoints, Row
 from trainables.configs import CONFIGS
 from trainables.errors import InputError
 
+STOP_FILE = "stop"
+"""In a replica's folder: its pack is to stop after its next report, as ``pruned``."""
+
+
+class _StopPack(Exception):
+    """The driver has stopped this pack."""
+
 
 def run_pack(task: dict[str, Any]) -> None:
     """Train one pack and leave its outcome in the run directory.
@@ -45,9 +52,15 @@ def run_pack(task: dict[str, Any]) -> None:
         diverged.update(seed for seed, new in rows.items() for row in new if row["name"] == "diverged")
         tune.report({"rows": {str(seed): new for seed, new in rows.items()}, "began_at": clock["began_at"]})
         clock["report_s"] += time.monotonic() - start
+        # report() returns when the driver has dealt with it, so its decision is there
+        if any((run_dir / "checkpoints" / replica_id / STOP_FILE).exists() for replica_id in replica_ids.values()):
+            raise _StopPack
 
+    statuses: dict[int, tuple[Any, str | None]]
     try:
         _train(pack, list(replica_ids), report, checkpoints)
+    except _StopPack:
+        statuses = {seed: ("diverged" if seed in diverged else "pruned", None) for seed in replica_ids}
     except Exception as error:
         for replica_id in replica_ids.values():
             folder = run_dir / "checkpoints" / replica_id
@@ -55,7 +68,7 @@ def run_pack(task: dict[str, Any]) -> None:
             (folder / "error.txt").write_text(traceback.format_exc())
         reason = (str(error).strip().splitlines() or [""])[0]
         text = reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
-        statuses: dict[int, tuple[Any, str | None]] = {seed: ("failed", text) for seed in replica_ids}
+        statuses = {seed: ("failed", text) for seed in replica_ids}
     else:
         statuses = {seed: ("diverged" if seed in diverged else "finished", None) for seed in replica_ids}
     outcomes = {}

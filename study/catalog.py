@@ -1,5 +1,7 @@
 """Every named study, as data. Adding a study is one ``register`` call here (CONTRIBUTING.md)."""
 
+from search_spaces.hybrid import HYBRID
+from search_spaces.nested import NESTED
 from study.reported import (
     SEEDS_000,
     SEEDS_000_SOURCE,
@@ -10,7 +12,7 @@ from study.reported import (
     SEEDS_003_SOURCE,
     WEEK6_COMMAND,
 )
-from study.spec import Objective, Profile, Study
+from study.spec import Objective, Profile, SearchSpec, Study
 
 STUDIES: dict[str, Study] = {}
 
@@ -149,6 +151,67 @@ register(
         reported_setting={"dataset": "cifar100", "backbone": "vit_small_patch16_224"},
     )
 )
+
+register(
+    Study(
+        name="nested_search",
+        question="Which nested LoRA is good on seeds that its search has never seen?",
+        trainable="nested",
+        configurations={
+            "alpha=0.1": _nested(0.1),
+            "alpha=0.5": _nested(0.5),
+            "baseline": {"lr_fast": 0.01, "lr_slow": 0.0, "consolidation": False},
+        },
+        objective=Objective(metric="final_accuracy"),
+        search=SearchSpec(space=NESTED, objectives=(Objective(metric="final_val_accuracy"),)),
+        profiles={
+            "embedded": Profile(
+                dataset="glyphs100",
+                backbone="glyph_vit",
+                seeds=8,
+                # every second class in 5 tasks: a run is short, and there are many
+                settings={"batch_size": 16, "init_lr": 0.02, "epochs": 3, "data.val_fraction": 0.25},
+                data={
+                    "classes": "0::2", "flip": False, "crop_scale": (0.7, 1.0), "train_per_class": 24,
+                    "test_per_class": 12,
+                },
+                gpus_per_trial=0.2,
+            ),
+            "paper": Profile(
+                dataset="cifar100", backbone="vit_base_patch16_224.augreg_in21k", seeds=8,
+                settings={"data.val_fraction": 0.1},
+            ),
+        },
+        report="search",
+        metrics="continual",
+        reported=tuple(entry for entry in SEEDS_000 if entry.configuration in ("baseline", "alpha=0.1", "alpha=0.5")),
+        reported_source=SEEDS_000_SOURCE,
+        reported_setting={"dataset": "cifar100", "backbone": "vit_base_patch16_224.augreg_in21k"},
+    )
+)  # fmt: skip
+
+register(
+    Study(
+        name="hybrid_search",
+        question="Which mixture of LoRA and norm tuning is good on seeds that its search has never seen?",
+        trainable="hybrid",
+        configurations={"deep_lora": _DEEP_LORA | {"eta_min": 1e-5}, "lora": _LORA | {"eta_min": 0.0},
+                        "norm": _NORM | {"eta_min": 0.0}},
+        objective=Objective(metric="final_top1"),
+        search=SearchSpec(space=HYBRID, objectives=(Objective(metric="final_val_top1"),)),
+        profiles={
+            "embedded": _HYBRID_EMBEDDED.model_copy(
+                update={"seeds": 8, "settings": _HYBRID_EMBEDDED.settings | {"data.val_fraction": 0.2, "epochs": 4},
+                        "data": _HYBRID_EMBEDDED.data | {"classes": "0::2"}}
+            ),
+            "paper": _WEEK6_PAPER.model_copy(
+                update={"seeds": 8, "settings": {"freeze_lora_steps": 40, "data.val_fraction": 0.1}}
+            ),
+        },
+        report="search",
+        metrics="tuning",
+    )
+)  # fmt: skip
 
 
 # both rules are the same at rank 1; from there on fixed alpha makes the update smaller and smaller

@@ -1,4 +1,4 @@
-"""The command line: run, list, show, resume, status, report, export.
+"""The command line: run, list, show, resume, status, report, export, ui.
 
 Exit codes: 0 done, 1 some replicas failed, 2 bad input (one line), 130 interrupted. Results go to stdout, progress and
 logs to stderr.
@@ -15,6 +15,7 @@ import typer
 from analysis.records import RecordsError
 from study import commands
 from study.resolve import Options
+from study.search_options import SearchOptions
 from study.tracking import TrackingError
 from trainables.errors import InputError
 
@@ -52,7 +53,30 @@ def run(
         list[Path] | None, typer.Option(metavar="FILE.json", help="run this configuration instead")
     ] = None,
     seeds: Annotated[str | None, typer.Option(metavar="N|a,b,c", help="number of seeds, or the seeds")] = None,
-    trials: Annotated[int | None, typer.Option(help="only the first N configurations")] = None,
+    trials: Annotated[int | None, typer.Option(help="only the first N configurations; of a search: how many")] = None,
+    objective: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[STATISTIC:]METRIC", help="search: what for, e.g. worst:final_val_accuracy; repeatable"),
+    ] = None,
+    constraint: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME<=NUMBER", help="search: bound, e.g. trainable_params<=50000; repeatable"),
+    ] = None,
+    sampler: Annotated[
+        str | None, typer.Option(metavar="tpe|nsga2|nsga3|gp|random", help="search: who suggests")
+    ] = None,
+    racing: Annotated[
+        str | None, typer.Option(metavar="RULE:N,N,...", help="search: seeds, e.g. halving:2,4,8 or fixed:5")
+    ] = None,
+    stopping: Annotated[
+        str | None, typer.Option(metavar="asha:GRACE,REDUCTION", help="search: stop packs over tasks or epochs")
+    ] = None,
+    confirm: Annotated[
+        str | None, typer.Option(metavar="KxN", help="search: the best K again on N fresh seeds, then tested")
+    ] = None,
+    optuna_storage: Annotated[
+        str | None, typer.Option(metavar="URL", help="search: copy for optuna-dashboard, e.g. sqlite:///optuna.db")
+    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory [runs/NAME/RUN_ID]")] = None,
     mlflow: Annotated[str | None, typer.Option(metavar="URI", help="tracking URI [sqlite:///runs/mlflow.db]")] = None,
     address: Address = "local",
@@ -72,6 +96,10 @@ def run(
         name=name, profile=profile, dataset=dataset, backbone=backbone, settings=set_ or [], config_files=config or [],
         seeds=seeds, trials=trials, mlflow=mlflow, device=device.value, gpus_per_trial=gpus_per_trial, pack=pack,
         max_concurrent=max_concurrent, budget_min=budget,
+        search=SearchOptions(
+            objectives=objective or [], constraints=constraint or [], sampler=sampler, racing=racing, stopping=stopping,
+            confirm=confirm, optuna_storage=optuna_storage,
+        ),
     )  # fmt: skip
     if dry_run:
         commands.dry_run(options, address, json)
@@ -130,6 +158,21 @@ def export(
     from study.export import export_peft  # torch and timm
 
     export_peft(run_dir, replica, all_, out)
+
+
+@app.command()
+def ui(
+    run_dir: RunDir,
+    optuna: Annotated[bool, typer.Option("--optuna", help="a search in optuna-dashboard")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="curves in TensorBoard")] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
+) -> None:
+    """Look at a run in MLflow, or in another server; on this machine alone, until Ctrl-C."""
+    if optuna and tensorboard:
+        raise InputError("ui: --optuna or --tensorboard, not both")
+    from study.ui import serve
+
+    raise typer.Exit(serve(run_dir, "optuna" if optuna else "tensorboard" if tensorboard else "mlflow", port))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,15 +9,21 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from search_spaces.dimensions import show as show_value
 from study.catalog import STUDIES
+from study.overrides import flatten
 from study.resolve import Options, find_study, resolve
 from study.resources import Machine, this_machine
-from study.rundir import RunDirectory, flatten
-from study.spec import ResolvedStudy
+from study.rundir import RunDirectory
+from study.search_options import describe_search
+from study.search_plan import new_search
+from study.spec import ResolvedSearch, ResolvedStudy
 from trainables.configs import CONFIGS, aliases
 from trainables.errors import InputError
 
 INTERRUPTED = 130
+SUGGESTIONS = 3
+"""Points that a dry run shows after those of the study."""
 
 
 def list_studies() -> None:
@@ -25,8 +31,9 @@ def list_studies() -> None:
     for column in ("study", "trainable", "configurations", "profiles", "question"):
         table.add_column(column)
     for study in STUDIES.values():
+        number = f"search of {study.search.trials}" if study.search else str(len(study.configurations))
         profiles = ", ".join(f"{name} ({profile.seeds} seeds)" for name, profile in study.profiles.items())
-        table.add_row(study.name, study.trainable, str(len(study.configurations)), profiles, study.question)
+        table.add_row(study.name, study.trainable, number, profiles, study.question)
     Console().print(table)
 
 
@@ -34,7 +41,7 @@ def show(name: str) -> None:
     study = find_study(name)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"{study.name}: {study.question}\n")
-    console.print("configurations")
+    console.print("configurations that are tried first" if study.search else "configurations")
     width = max(12, *map(len, study.configurations))
     for label, fields in study.configurations.items():
         console.print(f"  {label:<{width}} {', '.join(f'{key}={value}' for key, value in fields.items())}")
@@ -43,9 +50,19 @@ def show(name: str) -> None:
         settings = profile.settings | {f"data.{key}": value for key, value in profile.data.items()}
         extra = "".join(f", {key}={value}" for key, value in settings.items())
         console.print(f"  {label:<12} {profile.dataset} on {profile.backbone}, {profile.seeds} seeds{extra}")
-    console.print(
-        f"\nobjective\n  {study.objective.metric}, {study.objective.over_seeds} over seeds, {study.objective.direction}"
-    )
+    if study.search:
+        console.print("\nsearch space")
+        for line in study.search.dimensions.describe().splitlines():
+            console.print(f"  {line}")
+        console.print(
+            "\nsearch (options --objective, --constraint, --sampler, --racing, --stopping, --trials, --confirm)"
+        )
+        for name, text in describe_search(study.search).items():
+            console.print(f"  {name:<12} {text}")
+        console.print(f"\ntested by\n  {study.objective.metric}, {study.objective.direction}")
+    else:
+        over_seeds = f"{study.objective.over_seeds} over seeds"
+        console.print(f"\nobjective\n  {study.objective.metric}, {over_seeds}, {study.objective.direction}")
     if study.reported:
         console.print(f"\nreported beside the measured numbers\n  {study.reported_source}")
     if study.notes_command:
@@ -97,6 +114,25 @@ def dry_run(options: Options, address: str, as_json: bool) -> None:
             f"{trial.total_params:,}", str(study.resources.pack), str(study.resources.max_concurrent),
         )  # fmt: skip
     Console().print(table)
+    if study.search:
+        _show_search(study, study.search)
+
+
+def _show_search(study: ResolvedStudy, search: ResolvedSearch) -> None:
+    """The space, what is searched for, and what follows the configurations above."""
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console.print(f"\nsearch space (sha256 {search.space_sha256[:12]})")
+    for line in search.dimensions.describe().splitlines():
+        console.print(f"  {line}")
+    console.print("\nsearch")
+    for name, text in describe_search(search).items():
+        console.print(f"  {name:<12} {text}")
+    ahead = new_search(study)
+    jobs = [ahead.ask() for _ in range(min(search.trials, len(search.enqueue) + SUGGESTIONS))]
+    if suggested := [job for job in jobs[len(search.enqueue) :] if job]:
+        console.print("\nfirst suggestions, each on seeds " + ", ".join(map(str, suggested[0].seeds)))
+        for job in suggested:
+            console.print("  " + ", ".join(f"{name}={show_value(value)}" for name, value in job.params.items()))
 
 
 def run(options: Options, address: str, out: Path | None, as_json: bool, quiet: bool, started: float) -> int:
@@ -140,10 +176,10 @@ def status(path: Path) -> None:
 
 def report(path: Path) -> None:
     from analysis.report import build_report
-    from study import closing
+    from study import closing, search_records
 
     directory = RunDirectory.open(path.expanduser().absolute())
-    directory.export()
+    search_records.export(directory)
     closing.show(build_report(directory.path), directory, None, [])
 
 
@@ -166,8 +202,7 @@ def _execute(directory: RunDirectory, address: str, as_json: bool, quiet: bool, 
     if finished.interrupted or finished.out_of_budget:
         reason = "interrupted" if finished.interrupted else f"the budget of {study.budget_min:g} minutes is spent"
         print(
-            f"{reason}: {finished.left} of {len(directory.replicas)} replicas are not finished; continue with: "
-            f"lora-study resume {directory.path}",
+            f"{reason}: {_left(directory, finished.left)}; continue with: lora-study resume {directory.path}",
             file=sys.stderr,
         )
         if finished.interrupted:
@@ -178,6 +213,12 @@ def _execute(directory: RunDirectory, address: str, as_json: bool, quiet: bool, 
         closing.show(finished.report, directory, finished.split, finished.warnings)
     failed = sum(1 for trial, seed in directory.replicas if _failed(directory, trial.replica_id(seed)))
     return 1 if failed else 0
+
+
+def _left(directory: RunDirectory, left: int) -> str:
+    if directory.study.search:
+        return f"the search has begun {len(directory.replicas)} replicas and is not finished"
+    return f"{left} of {len(directory.replicas)} replicas are not finished"
 
 
 def _failed(directory: RunDirectory, replica_id: str) -> bool:

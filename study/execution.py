@@ -9,6 +9,8 @@ from study.closing import TimeSplit, split_time
 from study.progress import Progress
 from study.resources import this_machine
 from study.rundir import RunDirectory, seconds_by_name
+from study.search_records import export
+from study.search_run import SearchRun, expected_replicas
 from study.spec import TrialSpec
 from study.tracking import Tracker
 
@@ -33,34 +35,37 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     """
     study = run.study
     tracker = Tracker(run.path, study.study, study.run_id, study.mlflow_uri, provenance=study.provenance)
-    tracker.prepare(study.trials)
+    tracker.prepare(run.trials)
     todo = {trial.replica_id(seed) for trial, seed in run.unfinished()}
     seconds_before = _seconds(run)
     session = launch.Session()
     done = {trial.replica_id(seed) for trial, seed in run.replicas} - todo
-    with Progress(study, quiet, done) as progress:
-        progress.notice(
-            f"{study.study}: {len(study.trials)} configurations x {len(study.seeds)} seeds, {study.tasks} "
-            f"{study.boundary}s, {study.dataset} on {study.backbone}\n{study.resources.max_concurrent} packs at "
-            f"once on {study.resources.device}, {study.resources.pack} replicas a pack; run directory {run.path}"
-        )
+    with Progress(study, run.trials, quiet, done) as progress:
+        work = SearchRun(run, tracker, progress) if study.search else None
+        progress.notice(_beginning(run, work))
+        if work:
+            progress.expected = expected_replicas(study, work.search)
         for replica_id in sorted(done):  # an earlier session may have been killed before it wrote these to MLflow
             launch.record(run, tracker, replica_id)
-        if todo:
+        busy = bool(todo) if work is None else not work.complete()
+        if busy:
             if address == "local":
                 launch.start_ray(address, study.resources.device, this_machine())
             try:
-                launch.decide_pack(run, progress)
-                launch.fit(run, tracker, progress, session)
+                if work is None:
+                    launch.decide_pack(run, progress)
+                    launch.fit(run, tracker, progress, session)
+                else:
+                    launch.search(work, session)
             finally:
                 launch.stop_ray()
     last_ended = time.time()
     left = [(trial, seed) for trial, seed in run.replicas if run.outcome(trial.replica_id(seed)) is None]
     for trial, seed in left:
         tracker.finish_replica(trial.replica_id(seed), "interrupted", {})
-    run.export()
+    export(run)
     report = build_report(run.path)
-    for trial in study.trials:
+    for trial in run.trials:
         tracker.finish_trial(trial.trial_id, *_aggregate(run, trial, report))
     warnings = tracker.close()
     spent = {name: value - seconds_before.get(name, 0.0) for name, value in _seconds(run).items()}
@@ -68,10 +73,26 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     split: TimeSplit | None = split_time(
         started, session.first_began, last_ended, now, study.resources.max_concurrent, spent, session.report_s
     )
-    if not todo:
+    if not busy:
         split = None
     budget_spent = study.budget_min is not None and now - started >= study.budget_min * 60
-    return Finished(report, split, warnings, bool(left) and not budget_spent, bool(left) and budget_spent, len(left))
+    open_end = bool(left) or (work is not None and not work.search.finished)
+    return Finished(report, split, warnings, open_end and not budget_spent, open_end and budget_spent, len(left))
+
+
+def _beginning(run: RunDirectory, work: SearchRun | None) -> str:
+    """What starts, in two lines."""
+    study = run.study
+    what = f"{len(study.trials)} configurations x {len(study.seeds)} seeds"
+    together = f"{study.resources.pack} replicas a pack"
+    if work and study.search:
+        what = f"{study.search.trials} configurations, {study.search.schedule} seeds, {study.search.sampler}"
+        together = "the seeds of a job a pack"
+    return (
+        f"{study.study}: {what}, {study.tasks} {study.boundary}s, {study.dataset} on {study.backbone}\n"
+        f"{study.resources.max_concurrent} packs at once on {study.resources.device}, {together}; "
+        f"run directory {run.path}"
+    )
 
 
 def _seconds(run: RunDirectory) -> dict[str, float]:

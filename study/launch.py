@@ -10,11 +10,12 @@ from typing import Any
 
 from study import packing
 from study.bridge import run_pack
+from study.packs import packs
 from study.progress import Progress
 from study.provenance import SOURCE_ROOT
 from study.resources import Machine, worker_environment
 from study.rundir import Outcome, RunDirectory, write_outcome
-from study.spec import TrialSpec
+from study.search_run import SearchRun
 from study.tracking import Tracker
 from trainables.errors import InputError
 
@@ -110,8 +111,8 @@ class Recorder(tune.Callback):
 
     def __init__(self, run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
         self.run, self.tracker, self.progress, self.session = run, tracker, progress, session
-        self.by_id: dict[str, tuple[TrialSpec, int]] = {t.replica_id(s): (t, s) for t, s in run.replicas}
-        self.known = {name: run.boundaries_done(name) for name in self.by_id}
+        ids = [trial.replica_id(seed) for trial, seed in run.replicas]
+        self.known = {name: run.boundaries_done(name) for name in ids}
         self.exported = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class Recorder(tune.Callback):
         for seed, rows in result["rows"].items():
             self.tracker.log_rows(ids[seed], rows, began_at)
             position = max((row[self.run.study.boundary] for row in rows), default=-1)
-            self.progress.boundary_done(ids[seed], position, resumed=position < self.known[ids[seed]])
+            self.progress.boundary_done(ids[seed], position, resumed=position < self.known.get(ids[seed], 0))
         for replica_id, outcome in result.get("outcomes", {}).items():
             self._close(replica_id, Outcome.model_validate(outcome))
         if time.monotonic() - self.exported > EXPORT_EVERY_S:
@@ -149,7 +150,7 @@ class Recorder(tune.Callback):
     def _close(self, replica_id: str, outcome: Outcome) -> None:
         self.session.report_s += outcome.report_s
         metrics = record(self.run, self.tracker, replica_id, rows=False)
-        trial, seed = self.by_id[replica_id]
+        trial, seed = self.run.replica(replica_id)
         self.progress.replica_done(trial, seed, outcome, metrics)
 
 
@@ -167,29 +168,6 @@ def record(run: RunDirectory, tracker: Tracker, replica_id: str, rows: bool = Tr
         tracker.log_rows(replica_id, all_rows, outcome.began_at)
     tracker.finish_replica(replica_id, outcome.status, metrics, run.checkpoints(replica_id)[-1:])
     return metrics
-
-
-def packs(run: RunDirectory) -> list[dict[str, Any]]:
-    """The unfinished replicas, cut into packs: seed by seed over all configurations, so that every configuration has
-    results early and comparisons are paired."""
-    size, device = run.study.resources.pack, run.study.resources.device
-    assert size != "auto"
-    waiting: dict[str, list[int]] = {}
-    specs = {trial.trial_id: trial for trial in run.study.trials}
-    for trial, seed in run.unfinished():
-        waiting.setdefault(trial.trial_id, []).append(seed)
-    cut = [
-        (start, list(specs).index(trial_id), trial_id, seeds[start : start + size])
-        for trial_id, seeds in waiting.items()
-        for start in range(0, len(seeds), size)
-    ]
-    return [
-        {
-            "run_dir": str(run.path), "trainable": run.study.trainable, "params": specs[trial_id].params,
-            "replica_ids": {str(seed): specs[trial_id].replica_id(seed) for seed in seeds}, "device": device,
-        }
-        for _, _, trial_id, seeds in sorted(cut, key=lambda entry: entry[:2])
-    ]  # fmt: skip
 
 
 def decide_pack(run: RunDirectory, progress: Progress) -> None:
@@ -210,23 +188,48 @@ def decide_pack(run: RunDirectory, progress: Progress) -> None:
 
 def fit(run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
     """Train every unfinished pack; returns when all have ended, the budget is spent or the user interrupts."""
-    recorder = Recorder(run, tracker, progress, session)
     todo = packs(run)
+    _forget_failures(run)
+    _tune(run, Recorder(run, tracker, progress, session), {"param_space": {"pack": tune.grid_search(todo)}}, {})
+
+
+def search(work: SearchRun, session: Session) -> None:
+    """Search, then confirm; returns as ``fit`` does.
+
+    Raises:
+        Exception: what went wrong in the driver between two jobs.
+    """
+    from study.tune_search import SeedSearcher
+
+    run = work.run
+    _forget_failures(run)
+    searcher = SeedSearcher(work.search, work)
+    recorder = Recorder(run, work.tracker, work.progress, session)
+    _tune(run, recorder, {}, {"search_alg": searcher, "num_samples": -1})
+    if searcher.error is not None:
+        raise searcher.error
+
+
+def _forget_failures(run: RunDirectory) -> None:
+    """A failed replica gets another chance."""
+    for trial, seed in run.unfinished():
+        (run.folder(trial.replica_id(seed)) / "outcome.json").unlink(missing_ok=True)
+
+
+def _tune(run: RunDirectory, recorder: Recorder, space: dict[str, Any], what: dict[str, Any]) -> None:
     resources = run.study.resources
-    for replica_id in (name for pack in todo for name in pack["replica_ids"].values()):
-        (run.folder(replica_id) / "outcome.json").unlink(missing_ok=True)  # a failed replica gets another chance
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     attempt = len(list((run.path / "ray").glob("session_*")))
     share = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     budget = run.study.budget_min
     tuner = tune.Tuner(
         tune.with_resources(run_pack, share),
-        param_space={"pack": tune.grid_search(todo)},
         tune_config=tune.TuneConfig(
             reuse_actors=True,
             max_concurrent_trials=resources.max_concurrent,
             time_budget_s=budget * 60 if budget else None,
             trial_dirname_creator=lambda trial: next(iter(trial.config["pack"]["replica_ids"].values())),
+            **what,
         ),
         run_config=tune.RunConfig(
             name=f"session_{attempt}",
@@ -235,6 +238,7 @@ def fit(run: RunDirectory, tracker: Tracker, progress: Progress, session: Sessio
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=WORKER_FAILURES),
         ),
+        **space,
     )
     tuner.fit()
 

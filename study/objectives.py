@@ -17,8 +17,12 @@ from study.spec import Frozen, Objective, Status
 from trainables.errors import InputError
 
 FRACTIONS = frozenset(
-    {"final_accuracy", "average_incremental_accuracy", "accuracy", "best_top1", "top1", "ece", "ece_near_best"}
-)
+    {
+        "final_accuracy", "average_incremental_accuracy", "accuracy", "best_top1", "top1", "ece", "ece_near_best",
+        "final_top1", "final_ece", "final_val_accuracy", "average_incremental_val_accuracy", "best_val_top1",
+        "final_val_top1", "final_val_ece",
+    }
+)  # fmt: skip
 """Metrics with the bounds 0 and 1: their worst possible value is known."""
 
 SPREADS = frozenset({"spread", "mean_minus_std"})

@@ -100,7 +100,7 @@ def read_config(path: Path, trainable: str) -> ConfigFile:
         )
     result = ConfigFile(label=path.stem)
     rank_named = "nested_lora_rank" in content or "rank" in content
-    for key, value in _flatten(content).items():
+    for key, value in flatten(content).items():
         if key == "seed":
             result.seeds = seeds(
                 ",".join(map(str, value if isinstance(value, list) else [value])) + ",", f"--config {path}"
@@ -152,10 +152,11 @@ def _own_name(key: str, trainable: str, where: str, also_known: tuple[str, ...] 
     return known[key]
 
 
-def _flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries -> dotted names."""
     flat: dict[str, Any] = {}
     for key, value in content.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 
@@ -20,16 +20,26 @@ class Progress(AbstractContextManager["Progress"]):
     """Replicas done, running, best so far, time left.
 
     Args:
+        trials: those that are known now.
         quiet: show nothing.
         done_before: replicas that an earlier session has completed.
+
+    Attributes:
+        expected: replicas in all, where more trials will follow; None: those of the trials.
+        metric: what is shown of a replica and by which the best is named.
     """
 
-    def __init__(self, study: ResolvedStudy, quiet: bool, done_before: set[str]) -> None:
+    def __init__(
+        self, study: ResolvedStudy, trials: Sequence[TrialSpec], quiet: bool, done_before: set[str]
+    ) -> None:  # fmt: skip
         self.study, self.quiet = study, quiet
         self.console = Console(stderr=True)
-        self.replicas = sum(len(trial.seeds) for trial in study.trials)
         self.done = len(done_before)
-        self.length = {trial.replica_id(seed): trial.boundaries for trial in study.trials for seed in trial.seeds}
+        self.expected: int | None = None
+        self.metric = study.search.objectives[0].metric if study.search else study.objective.metric
+        self.length: dict[str, int] = {}
+        for trial in trials:
+            self.add(trial)
         self.reached: dict[str, int] = {}  # tasks or epochs, by replica of this session
         self.resumed: dict[str, int] = {}  # how many of these an earlier session did
         self.before = sum(self.length[replica_id] for replica_id in done_before)
@@ -50,6 +60,14 @@ class Progress(AbstractContextManager["Progress"]):
         if self.live:
             self.live.stop()
 
+    @property
+    def replicas(self) -> int:
+        return max(self.expected or 0, len(self.length))
+
+    def add(self, trial: TrialSpec) -> None:
+        """A trial begins, or is given more seeds."""
+        self.length |= {trial.replica_id(seed): trial.boundaries for seed in trial.seeds}
+
     def started(self, replica_id: str) -> None:
         """A worker has taken a replica."""
         self.reached.setdefault(replica_id, 0)
@@ -63,7 +81,7 @@ class Progress(AbstractContextManager["Progress"]):
     def replica_done(self, trial: TrialSpec, seed: int, outcome: Outcome, metrics: dict[str, float]) -> None:
         self.done += 1
         self.reached[trial.replica_id(seed)] = trial.boundaries
-        objective = self.study.objective.metric
+        objective = self.metric
         if objective in metrics:
             self.finals.setdefault(trial.configuration, []).append(metrics[objective])
         if self.live or self.quiet:
@@ -71,7 +89,8 @@ class Progress(AbstractContextManager["Progress"]):
         number = (
             f"{objective.replace('_', ' ')} {metrics[objective]:.2%}" if objective in metrics else outcome.error or ""
         )
-        line = f"[{self.done}/{self.replicas}] {trial.configuration} seed {seed}: {outcome.status}"
+        about = "~" if self.expected else ""
+        line = f"[{self.done}/{about}{self.replicas}] {trial.configuration} seed {seed}: {outcome.status}"
         self._line(f"{line}, {number}".rstrip(", ") + f" · {self._time_left()}")
 
     def notice(self, text: str) -> None:
@@ -90,24 +109,30 @@ class Progress(AbstractContextManager["Progress"]):
 
     def _time_left(self) -> str:
         here = sum(self.reached.values()) - sum(self.resumed.values())
-        left = sum(self.length.values()) - self.before - sum(self.reached.values())
+        left = self._all_boundaries() - self.before - sum(self.reached.values())
         if left <= 0:
             return "last numbers are written"
         if not here:
             return "time left not known yet"
         return f"about {duration((time.monotonic() - self.began) / here * left)} left"
 
+    def _all_boundaries(self) -> int:
+        """Of the known replicas, and of those that will follow as many each as the longest has."""
+        more = self.replicas - len(self.length)
+        return sum(self.length.values()) + more * max(self.length.values(), default=1)
+
     def _best(self) -> str:
         if not self.finals:
             return "no result yet"
-        sign = 1 if self.study.objective.direction == "maximize" else -1
+        objective = self.study.search.objectives[0] if self.study.search else self.study.objective
+        sign = 1 if objective.direction == "maximize" else -1
         means: Callable[[str], float] = lambda label: sum(self.finals[label]) / len(self.finals[label])  # noqa: E731
         label = max(self.finals, key=lambda name: sign * means(name))
         return f"best so far {label} {means(label):.2%} (mean of {len(self.finals[label])})"
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=sum(self.length.values()), completed=self.before + sum(self.reached.values()), width=24)
+        bar = ProgressBar(total=self._all_boundaries(), completed=self.before + sum(self.reached.values()), width=24)
         numbers = (
             f"{self.done}/{self.replicas} replicas · {self._running()} running · {self._best()} · {self._time_left()}"
         )

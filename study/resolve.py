@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from analysis.records import SCHEMA_VERSION
 from study.catalog import STUDIES
-from study.overrides import ConfigFile, nested, parse_settings, read_config, seeds, suggest
+from study.optuna_mirror import check_storage
+from study.overrides import ConfigFile, parse_settings, read_config, seeds, suggest
 from study.provenance import collect
+from study.racing import SeedSchedule
 from study.resources import Device, Machine, allocate, choose_profile
-from study.spec import Profile, ResolvedStudy, Study, TrialSpec, trial_id
+from study.search_input import search_seeds
+from study.search_options import SearchOptions, with_options
+from study.search_plan import Plan, check_plan, check_space, make_trial, plan_search, validated
+from study.spec import Profile, ResolvedStudy, Study
 from study.tracking import resolve_uri
 from trainables.configs import CONFIGS, TrainableConfig
 from trainables.errors import InputError
@@ -40,6 +43,7 @@ class Options:
     pack: str = "auto"
     max_concurrent: int | None = None
     budget_min: float | None = None
+    search: SearchOptions = field(default_factory=SearchOptions)
 
 
 def find_study(name: str) -> Study:
@@ -68,46 +72,58 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     profile = study.profiles[profile_name]
     files = [read_config(path, study.trainable) for path in options.config_files]
     dataset, backbone = _data_and_backbone(options, profile, profile_name, files, notices)
-    replica_seeds = _seeds(options, profile, files)
+    plan = _plan(study, profile, options, files, dataset, backbone)
+    if plan is None:
+        replica_seeds = _seeds(options, profile, files)
+    else:
+        given = None if options.seeds is None else seeds(options.seeds, "--seeds")
+        replica_seeds = search_seeds(given, SeedSchedule.parse(plan.spec.schedule))
+        check_plan(plan, study.metrics or study.report, replica_seeds)
     if options.budget_min is not None and options.budget_min <= 0:
         raise InputError(f"--budget {options.budget_min:g}: minutes > 0 are allowed")
     resources = allocate(
         machine,
         options.device,
         profile,
-        len(replica_seeds),
+        len(replica_seeds) if plan is None else 1,
         options.pack,
         options.gpus_per_trial,
         options.max_concurrent,
     )
-    configs = _configurations(study, profile, options, files, dataset, backbone)
     trainable = importlib.import_module(f"trainables.{study.trainable}")
-    materials = trainable.materials(list(configs.values()), load_data)
+    configs = _configurations(study, profile, options, files, dataset, backbone) if plan is None else plan.configs
+    known = list(configs.values()) or [plan.base_config] if plan else list(configs.values())
+    materials = trainable.materials(known, load_data)
     notices += materials.notices
-    trials = []
-    for label, config in configs.items():
-        counts = trainable.count_parameters(config, materials.classes)
-        params = config.model_dump(mode="json")
-        trials.append(
-            TrialSpec(
-                trial_id=trial_id(study.trainable, params), configuration=label, params=params, seeds=replica_seeds,
-                trainable_params=counts[0], total_params=counts[1],
-                boundaries=config.boundaries(materials.classes),
-            )
-        )  # fmt: skip
+
+    def count(config: TrainableConfig) -> tuple[int, int]:
+        return trainable.count_parameters(config, materials.classes)
+
+    first = replica_seeds if plan is None else replica_seeds[: SeedSchedule.parse(plan.spec.schedule).totals[0]]
+    trials = [
+        make_trial(study.trainable, label, config, first, materials.classes, count) for label, config in configs.items()
+    ]
+    search = None
+    if plan is not None:
+        check_space(plan, count)
+        search = plan.resolved(materials.classes, options.search.optuna_storage)
+        notices += plan.notices
+        if resources.device == "gpu" and options.pack == "auto":
+            resources = resources.model_copy(update={"pack": search.confirm.seeds})
     command = " ".join(["lora-study", *map(shlex.quote, sys.argv[1:])])
     resolved = ResolvedStudy(
         schema_version=SCHEMA_VERSION, study=study.name, question=study.question,
         run_id=f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}", trainable=study.trainable,
-        profile=profile_name, dataset=dataset, backbone=backbone, seeds=replica_seeds, 
-        boundary=CONFIGS[study.trainable].boundary, tasks=max(trial.boundaries for trial in trials),
-        report=study.report,
+        profile=profile_name, dataset=dataset, backbone=backbone, seeds=replica_seeds,
+        boundary=CONFIGS[study.trainable].boundary, tasks=max(config.boundaries(materials.classes) for config in known),
+        report=study.report, metrics=study.metrics or study.report, search=search,
         objective=study.objective, configurations={trial.configuration: trial.params for trial in trials},
         trials=tuple(trials), resources=resources, mlflow_uri=resolve_uri(options.mlflow, Path("runs").absolute())[0],
         budget_min=options.budget_min, reported=study.reported, reported_source=study.reported_source,
         reported_setting=study.reported_setting,
     )  # fmt: skip
-    spec = resolved.model_dump(mode="json", include={"study", "trainable", "trials"})
+    check_storage(resolved)
+    spec = resolved.model_dump(mode="json", include={"study", "trainable", "trials", "search"})
     provenance = collect(command, materials.data_hash, materials.weights_hash, spec)
     return resolved.model_copy(update={"provenance": provenance}), notices
 
@@ -145,6 +161,26 @@ def _seeds(options: Options, profile: Profile, files: list[ConfigFile]) -> tuple
     return named.pop() or () if named else tuple(range(profile.seeds))
 
 
+def _base(profile: Profile, dataset: str, backbone: str) -> dict[str, Any]:
+    """What the profile says for every configuration, by dotted name."""
+    data = {f"data.{key}": value for key, value in profile.data.items()} if dataset == profile.dataset else {}
+    return profile.settings | data | {"dataset": dataset, "backbone": backbone}
+
+
+def _plan(
+    study: Study, profile: Profile, options: Options, files: list[ConfigFile], dataset: str, backbone: str
+) -> Plan | None:
+    """The search of a study that has one; raises InputError for its options where there is none."""
+    if study.search is None:
+        if given := options.search.given():
+            searches = ", ".join(name for name, other in STUDIES.items() if other.search)
+            raise InputError(f"{given[0]}: {study.name} is no search; allowed for: {searches}")
+        return None
+    spec = with_options(study, options.search, options.trials)
+    own = {file.label: file.settings for file in files}
+    return plan_search(study, spec, _base(profile, dataset, backbone), options.settings, own)
+
+
 def _configurations(
     study: Study, profile: Profile, options: Options, files: list[ConfigFile], dataset: str, backbone: str
 ) -> dict[str, TrainableConfig]:
@@ -153,13 +189,10 @@ def _configurations(
     asked = {file.label: file.settings for file in files} or study.configurations
     if len(asked) < len(files):
         raise InputError("--config: two files have the same name; configurations are named after their files")
-    base = dict(profile.settings)
-    if dataset == profile.dataset:
-        base |= {f"data.{key}": value for key, value in profile.data.items()}
+    base = _base(profile, dataset, backbone)
     configs: dict[str, TrainableConfig] = {}
     for label, fields in asked.items():
-        settings = base | fields | overrides | {"dataset": dataset, "backbone": backbone}
-        config = _validated(CONFIGS[study.trainable], nested(settings))
+        config = validated(CONFIGS[study.trainable], base | fields | overrides)
         overridden = [f"{key}={value}" for key, value in overrides.items() if fields.get(key, value) != value]
         # the label may name a value that is overridden
         name = f"{label} with {', '.join(overridden)}" if overridden else label
@@ -172,13 +205,3 @@ def _configurations(
             )
         configs = dict(list(configs.items())[: options.trials])
     return configs
-
-
-def _validated(model: type[TrainableConfig], fields: dict[str, Any]) -> TrainableConfig:
-    try:
-        return model.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{where}={first['input']!r}: {message}" if where else message) from error

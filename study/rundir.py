@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analysis.finals import final_metrics
 from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, write_metrics, write_trials
+from study.journal import JOURNAL_FILE, read_journal
+from study.overrides import flatten
 from study.spec import ResolvedStudy, Status, TrialSpec
 from trainables.checkpoint import Row, checkpoint_files, position_of, write_json
 from trainables.errors import InputError
@@ -50,7 +52,9 @@ class RunDirectory:
 
     def __init__(self, path: Path, study: ResolvedStudy) -> None:
         self.path, self.study = path, study
-        self._boundaries = {trial.replica_id(seed): trial.boundaries for trial, seed in self.replicas}
+        self._trials = {trial.trial_id: trial for trial in study.trials}
+        for trial in read_journal(path / JOURNAL_FILE)[1] if study.search else []:
+            self.add(trial)
 
     @classmethod
     def create(cls, path: Path, study: ResolvedStudy) -> "RunDirectory":
@@ -96,8 +100,24 @@ class RunDirectory:
         write_json(self.path / STUDY_FILE, self.study.model_dump(mode="json"), indent=1)
 
     @property
+    def trials(self) -> list[TrialSpec]:
+        """Those of the study and those that its search has begun."""
+        return list(self._trials.values())
+
+    def add(self, trial: TrialSpec) -> None:
+        """A trial of the search has begun, or has been given more seeds."""
+        self._trials[trial.trial_id] = trial
+
+    def trial(self, trial_id: str) -> TrialSpec | None:
+        return self._trials.get(trial_id)
+
+    def replica(self, replica_id: str) -> tuple[TrialSpec, int]:
+        trial_id, _, seed = replica_id.rpartition("-s")
+        return self._trials[trial_id], int(seed)
+
+    @property
     def replicas(self) -> list[tuple[TrialSpec, int]]:
-        return [(trial, seed) for trial in self.study.trials for seed in trial.seeds]
+        return [(trial, seed) for trial in self.trials for seed in trial.seeds]
 
     def folder(self, replica_id: str) -> Path:
         return self.path / "checkpoints" / replica_id
@@ -107,11 +127,15 @@ class RunDirectory:
         return Outcome.model_validate_json(path.read_text()) if path.exists() else None
 
     def unfinished(self) -> list[tuple[TrialSpec, int]]:
-        """Replicas that a resume has to work on: those without an outcome and those that failed."""
+        """Replicas that a resume has to work on: those without an outcome and those that failed.
+
+        A failed replica of a search has been counted against its configuration and is not tried again.
+        """
         return [
             (trial, seed)
             for trial, seed in self.replicas
-            if (found := self.outcome(trial.replica_id(seed))) is None or found.status == "failed"
+            if (found := self.outcome(trial.replica_id(seed))) is None
+            or (found.status == "failed" and not is_searched(trial))
         ]
 
     def checkpoints(self, replica_id: str) -> list[Path]:
@@ -130,7 +154,7 @@ class RunDirectory:
 
     def final_metrics(self, replica_id: str) -> dict[str, float]:
         """What a replica ended with; empty before it has."""
-        return final_metrics(self.study.report, self.rows(replica_id), self._boundaries[replica_id])
+        return final_metrics(self.study.metrics, self.rows(replica_id), self.replica(replica_id)[0].boundaries)
 
     def export(self) -> None:
         """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
@@ -161,11 +185,16 @@ class RunDirectory:
             )  # fmt: skip
             metrics += [{"trial_id": trial.trial_id, "seed": seed, **row} for row in rows]
         write_trials(self.path / TRIALS_FILE, trials)
-        write_metrics(self.path / METRICS_FILE, metrics, [trial.trial_id for trial in self.study.trials])
+        write_metrics(self.path / METRICS_FILE, metrics, [trial.trial_id for trial in self.trials])
 
     def _mlflow_runs(self) -> dict[str, str]:
         path = self.path / "tracking.json"
         return json.loads(path.read_text()).get("runs", {}) if path.exists() else {}
+
+
+def is_searched(trial: TrialSpec) -> bool:
+    """A trial of the search itself: its replicas never see a test image."""
+    return trial.params.get("evaluate") == "validation"
 
 
 def seconds_by_name(rows: list[Row]) -> dict[str, float]:
@@ -175,11 +204,3 @@ def seconds_by_name(rows: list[Row]) -> dict[str, float]:
         if row["phase"] == "timing" and row["name"] in SPENT:
             total[row["name"]] = total.get(row["name"], 0.0) + row["value"]
     return total
-
-
-def flatten(params: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested parameters -> dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in params.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

@@ -97,7 +97,7 @@ class Sampler:
         check_sampler(name, len(directions))
         self.name, self.space, self.directions = name, space, list(directions)
         self.seed, self.population, self.startup = seed, population, startup
-        self.distributions = {n: _distribution(d) for n, d in space.dimensions.items() if not is_single(d)}
+        self.distributions = {n: distribution(d) for n, d in space.dimensions.items() if not is_single(d)}
         self.parents: dict[str, list[int]] = {}  # generation -> parents, of the genetic samplers
 
     @property
@@ -203,7 +203,8 @@ class Sampler:
         return RandomSampler(seed=state)
 
 
-def _distribution(dimension: Dimension) -> BaseDistribution:
+def distribution(dimension: Dimension) -> BaseDistribution:
+    """Optuna's distribution of a dimension that varies."""
     if isinstance(dimension, Float):
         return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
     if isinstance(dimension, Choice):

@@ -5,7 +5,9 @@ import json
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from search_spaces.space import Space
 
 
 class Frozen(BaseModel):
@@ -69,6 +71,66 @@ class Reported(Frozen):
     """best_top1, ece_near_best, top1, ece (fractions in [0, 1]), step_time_s (seconds), trainable_params."""
 
 
+class Confirmation(Frozen):
+    """After a search: the best ``configurations`` are run again on ``seeds`` fresh seeds, and tested."""
+
+    configurations: int = Field(5, ge=1)
+    seeds: int = Field(8, ge=2)
+
+
+class SearchSpec(Frozen):
+    """How a study searches its space.
+
+    Attributes:
+        space: ``Space.to_json`` as data; a ``Space`` is taken too.
+        objectives: statistics over seeds of metrics that need no test images (``analysis.finals.HELD_OUT_METRICS``,
+            ``trainable_params``, ``total_params``).
+        constraints: such as ``collapse_rate<=0.1``.
+        sampler: see ``study.samplers.KINDS``.
+        schedule: who gets how many seeds, see ``study.racing.SeedSchedule.parse``.
+        stopping: within a run, see ``study.stopping.StepSchedule.parse``; None: packs run to their end.
+        trials: configurations, duplicates included.
+        seed: of the suggestions.
+    """
+
+    space: tuple[dict[str, Any], ...]
+    objectives: tuple[Objective, ...] = Field(min_length=1)
+    constraints: tuple[str, ...] = ()
+    sampler: str = "tpe"
+    schedule: str = "halving:2,4,8"
+    stopping: str | None = None
+    trials: int = Field(20, ge=1)
+    seed: int = 0
+    confirm: Confirmation = Confirmation()
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _space_as_data(cls, space: Any) -> Any:
+        return json.loads(space.to_json()) if isinstance(space, Space) else space
+
+    @property
+    def dimensions(self) -> Space:
+        return Space.from_json(json.dumps(self.space))
+
+
+class ResolvedSearch(SearchSpec):
+    """A search with everything that its trials need.
+
+    Attributes:
+        space_sha256: of the space as it is searched, with what the command line changed.
+        base: parameters that are not searched, and values of dimensions that a configuration does not have.
+        classes: of the data, for parameter counts and boundaries.
+        enqueue: label -> configuration fields that are tried first; the first one is always confirmed.
+        optuna_storage: URL of a storage that is kept up to date for a dashboard.
+    """
+
+    space_sha256: str
+    base: dict[str, Any]
+    classes: int
+    enqueue: dict[str, dict[str, Any]]
+    optuna_storage: str | None = None
+
+
 class Study(Frozen):
     """An entry of the catalogue.
 
@@ -77,6 +139,8 @@ class Study(Frozen):
         trainable: key of ``trainables.configs.CONFIGS``.
         configurations: label -> configuration fields; the first one is the baseline of the comparisons.
         report: kind of closing report in ``analysis.report``.
+        metrics: kind of final metrics in ``analysis.finals``; default: as ``report``.
+        search: the study searches a space; ``configurations`` are tried first.
         reported_source: data, backbone and number of runs behind ``reported``, as text.
         reported_setting: its ``dataset`` and ``backbone`` by the names that profiles use.
         notes_command: options of the notes' command line -> what stands for them here; ``show`` prints it.
@@ -89,6 +153,8 @@ class Study(Frozen):
     objective: Objective
     profiles: dict[str, Profile]
     report: str
+    metrics: str | None = None
+    search: SearchSpec | None = None
     reported: tuple[Reported, ...] = ()
     reported_source: str = ""
     reported_setting: dict[str, str] = {}
@@ -135,6 +201,8 @@ class ResolvedStudy(Frozen):
 
     Attributes:
         boundary: what replicas report after, ``task`` or ``epoch``; ``tasks`` is how many (the most of any trial).
+        metrics: kind of final metrics.
+        trials: all of them, or those that a search tries first (its journal holds them all).
     """
 
     schema_version: int
@@ -149,7 +217,9 @@ class ResolvedStudy(Frozen):
     boundary: str
     tasks: int
     report: str
+    metrics: str
     objective: Objective
+    search: ResolvedSearch | None = None
     configurations: dict[str, dict[str, Any]]
     trials: tuple[TrialSpec, ...]
     resources: Resources

@@ -5,6 +5,7 @@ from pydantic import Field
 
 from study.racing import RUNG_WINDOW
 from study.spec import Frozen
+from trainables.errors import InputError
 
 
 class StepSchedule(Frozen):
@@ -20,6 +21,25 @@ class StepSchedule(Frozen):
     metric: str | None = None
     grace: int = Field(1, ge=1)
     reduction: int = Field(3, ge=2)
+
+    @classmethod
+    def parse(cls, text: str) -> "StepSchedule":
+        """``asha:GRACE,REDUCTION``, e.g. ``asha:1,3``.
+
+        Raises:
+            InputError: not of this form.
+        """
+        rule, _, numbers = text.partition(":")
+        try:
+            grace, reduction = (int(number) for number in numbers.split(","))
+            if rule != "asha":
+                raise ValueError(rule)
+            return cls(grace=grace, reduction=reduction)
+        except ValueError as error:
+            raise InputError(
+                f"early stopping {text!r}: asha:GRACE,REDUCTION with GRACE >= 1 and REDUCTION >= 2 is expected, "
+                "e.g. asha:1,3"
+            ) from error
 
     def is_milestone(self, step: int) -> bool:
         if step < self.grace or step % self.grace:

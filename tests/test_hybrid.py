@@ -399,6 +399,14 @@ def test_held_out_images_are_never_trained_on(tiny_backbone: str) -> None:
         assert seen == parts[0]
 
 
+def test_a_search_never_scores_a_test_image_and_trains_the_same(tiny_backbone: str, tmp_path: Path) -> None:
+    data = DATA.model_copy(update={"val_fraction": 0.2})
+    tested = run(config(tiny_backbone, data=data), (3,), tmp_path / "tested")[3]
+    searched = run(config(tiny_backbone, data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
+    assert not {"eval", "calibration"} & {row["phase"] for row in searched}
+    assert values(searched, "val", "top1") == values(tested, "val", "top1") and len(values(tested, "eval", "top1")) == 2
+
+
 def test_a_short_epoch_has_its_number_of_steps(tiny_backbone: str, tmp_path: Path) -> None:
     rows = run(config(tiny_backbone, method="norm", steps_per_epoch=2), (0,), tmp_path)[0]
     assert len(values(rows, "train", "loss")) == 4

@@ -65,6 +65,22 @@ def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, tmp_path: Path) -
     assert len(values(packed[2], "val", "accuracy")) == 2
 
 
+def test_a_search_never_predicts_a_test_image_and_trains_the_same(
+    tiny_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = DATA.model_copy(update={"val_fraction": 0.34})
+    tested = run(config(tiny_backbone, data=data), (3,), tmp_path / "tested")[3]
+    for name in ("frozen_features", "Ablation"):
+        monkeypatch.setattr(f"trainables.nested.{name}", None)  # what would look at test images
+    searched = run(config(tiny_backbone, data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
+    assert {row["phase"] for row in searched} == {"train", "val", "timing"}
+    assert len(values(searched, "val", "accuracy")) == 4
+    for phase, name in (("val", "accuracy"), ("train", "loss")):
+        assert values(searched, phase, name) == values(tested, phase, name)
+    with pytest.raises(ValueError, match="val_fraction above 0"):
+        config(tiny_backbone, evaluate="validation")
+
+
 @pytest.mark.parametrize(
     "settings", [{}, {"placement": "linear", "consolidation_space": "function", "fast_reset": "reinit"}]
 )

@@ -4,7 +4,7 @@ Every field may be given under its own name or under the name that the experimen
 """
 
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -87,6 +87,15 @@ class ImageConfig(TrainableConfig):
     dataset: str = "glyphs100"
     backbone: str = "glyph_vit"
     data: DataConfig = DataConfig()
+    evaluate: Literal["test", "validation"] = Field(
+        "test", description="validation: only held-out training images are evaluated, as during a search"
+    )
+
+    @model_validator(mode="after")
+    def _validation_needs_images(self) -> Self:
+        if self.evaluate == "validation" and not self.data.val_fraction:
+            raise ValueError("evaluate=validation needs data.val_fraction above 0")
+        return self
 
 
 def task_sizes(classes: int, init_cls: int, increment: int) -> list[int]:

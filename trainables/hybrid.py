@@ -172,17 +172,20 @@ class HybridRun(EpochRun):
                 self.log(k, "train", name, float(value[k]), epoch=epoch, step=int(self.steps[k]))
 
     def measure(self, epoch: int) -> None:
-        test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
-        self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
-        for k in self.alive():
-            self.log_values(k, "eval", scores(test[k], self.test_labels), epoch)
+        tested = self.config.evaluate == "test"
+        if tested:
+            test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
+            self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
+            for k in self.alive():
+                self.log_values(k, "eval", scores(test[k], self.test_labels), epoch)
         self._log_diagnostics(epoch)
         if self.config.data.val_fraction:
             parts = [split.validation for split in self.splits]
             validation = self._logits(self.train_input, parts)
+            self.mark_diverged(torch.stack([own.isfinite().all() for own in validation]), epoch=epoch)
             for k in self.alive():
                 self.log_values(k, "val", scores(validation[k], self.train_labels[parts[k]]), epoch)
-        if epoch == self.config.epochs - 1 and self.config.temperature_fraction:
+        if tested and epoch == self.config.epochs - 1 and self.config.temperature_fraction:
             parts = [split.temperature for split in self.splits]
             held_out = self._logits(self.train_input, parts)
             for k in self.alive():

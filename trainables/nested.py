@@ -180,8 +180,21 @@ class NestedRun(PackRun):
                     self.log(k, "train", name, float(value[k]), task, epoch, int(self.steps[k]))
 
     def close(self, task: int) -> None:
-        """Ablations before consolidation, consolidation, ablations and accuracies after it."""
+        """Consolidation, and what is measured around it: on test images, on held-out training images, or both."""
         start = time.monotonic()
+        if self.config.evaluate == "test":
+            self._test(task)
+        elif self.config.consolidation:
+            consolidate(self.pack, self.alphas, self.config, task, self.seeds)
+        self._validate(task)
+        seconds = time.monotonic() - start
+        if self.data_s:  # loading belongs to the first task that this process trains
+            self.log_timing("data_s", self.data_s, task)
+            self.data_s = 0.0
+        self.log_timing("eval_s", seconds, task)
+
+    def _test(self, task: int) -> None:
+        """Ablations before consolidation, consolidation, ablations and accuracies after it."""
         seen = self.tasks.bounds[task + 1]
         indices = [torch.cat(test[: task + 1]) for test in self.tasks.test]
         targets = [self.tasks.position[k][self.test_labels[rows]] for k, rows in enumerate(indices)]
@@ -202,12 +215,6 @@ class NestedRun(PackRun):
             frozen, slow = accuracy(after["frozen"][k], target), accuracy(after["slow"][k], target)
             if "slow" in self.pack.parts:
                 self.log(k, "boundary", "destructive", float(slow < frozen), task)
-        self._validate(task)
-        seconds = time.monotonic() - start
-        if self.data_s:  # loading belongs to the first task that this process trains
-            self.log_timing("data_s", self.data_s, task)
-            self.data_s = 0.0
-        self.log_timing("eval_s", seconds, task)
 
     def _validate(self, task: int) -> None:
         if self.config.data.val_fraction == 0.0:

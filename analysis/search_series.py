@@ -1,0 +1,166 @@
+"""What a search found and what became of it on fresh seeds: the numbers behind its tables, sentences and pictures."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.cells import Interval
+from analysis.differences import CONFIDENCE, PairedDifference, corrected, difference
+from analysis.records import Run
+from analysis.search_records import SearchRecords, read_search
+from analysis.series import final_values
+
+PER_CENT = ("accuracy", "top1", "ece")
+"""Ends of the names of metrics that are fractions and shown in per cent."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search, read.
+
+    Attributes:
+        objective: label of the first objective, which the comparisons are about.
+        metric: what it is a statistic of.
+        maximized: larger is better.
+    """
+
+    run: Run
+    records: SearchRecords
+    objective: str
+    metric: str
+    maximized: bool
+
+    @property
+    def test_metric(self) -> str:
+        return str(self.run.study["objective"]["metric"])
+
+    @property
+    def test_name(self) -> str:
+        return self.test_metric.replace("_", " ")
+
+    @property
+    def readable(self) -> str:
+        """The objective for a reader."""
+        return self.objective.replace("_", " ")
+
+    @property
+    def scale(self) -> float:
+        """From the objective's unit to the one that is shown."""
+        return scale_of(self.metric)
+
+    @cached_property
+    def evaluated(self) -> pd.DataFrame:
+        """Rows of configurations that have a value, in the order of their trials."""
+        frame = self.records.trials
+        return frame[self._column("value", frame).notna()]
+
+    @cached_property
+    def confirmed(self) -> pd.DataFrame:
+        """Rows of configurations with values on fresh seeds: feasible ones first, of these the best first."""
+        frame = self.records.trials
+        frame = frame[self._column("fresh", frame).notna()]
+        worth = self._column("fresh", frame) * (-1.0 if self.maximized else 1.0)
+        infeasible = ~frame["feasible"].fillna(True).astype(bool)
+        order = pd.DataFrame({"infeasible": infeasible, "worth": worth}).sort_values(["infeasible", "worth"])
+        return frame.loc[order.index]
+
+    @property
+    def baseline(self) -> "pd.Series[Any] | None":
+        """The first configuration that was tried because the study says so, where it was confirmed."""
+        rows = self.confirmed[self.confirmed["enqueued"] & (self.confirmed["trial"] == 0)]
+        return None if rows.empty else rows.iloc[0]
+
+    def value(self, row: "pd.Series[Any]") -> float:
+        """What the search saw, as shown."""
+        return self.scale * float(row[f"value.{self.objective}"])
+
+    def estimate(self, row: "pd.Series[Any]", kind: str) -> Interval:
+        """``fresh`` or ``gap`` with its interval, as shown."""
+        names = (f"{kind}.{self.objective}", f"{kind}_low.{self.objective}", f"{kind}_high.{self.objective}")
+        value, low, high = (self.scale * float(row[name]) for name in names)
+        return Interval(value, low, high, signed=kind == "gap", digits=self.digits)
+
+    @property
+    def digits(self) -> int:
+        return 1 if self.scale == 100.0 else 4
+
+    def tested(self, row: "pd.Series[Any]") -> Interval | None:
+        """Mean of the test metric over the finished fresh seeds, with its t interval; None where none has finished."""
+        values = final_values(self.run, row["fresh_configuration"], self.test_metric).to_numpy()
+        if not values.size:
+            return None
+        scale = scale_of(self.test_metric)
+        mean, digits = float(values.mean()), 1 if scale == 100.0 else 4
+        if values.size < 2:
+            return Interval(scale * mean, None, None, digits=digits)
+        width = stats.t.ppf((1 + CONFIDENCE) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
+        return Interval(scale * mean, scale * (mean - width), scale * (mean + width), digits=digits)
+
+    def fresh_seeds(self, row: "pd.Series[Any]") -> tuple[int, int]:
+        """Fresh seeds that finished, and all of them."""
+        rows = self.run.trials[self.run.trials["trial_id"] == row["fresh_trial_id"]]
+        return int((rows["status"] == "finished").sum()), len(rows)
+
+    def against_baseline(self) -> list[PairedDifference]:
+        """Test metric of the confirmed configurations minus the baseline's, paired by fresh seed."""
+        if self.baseline is None:
+            return []
+        first = self.baseline["fresh_configuration"]
+        others = [label for label in self.confirmed["fresh_configuration"] if label != first]
+        found = [difference(self.run, label, first, self.test_metric) for label in others]
+        return corrected([one for one in found if one is not None])
+
+    def parameters(self, row: "pd.Series[Any]") -> dict[str, Any]:
+        """Values of the dimensions that its replicas were trained with; None where it has no such dimension."""
+        rows = self.run.trials[self.run.trials["trial_id"] == row["trial_id"]]
+        space = self.run.study["search"]["space"]
+        names = [entry["name"] for entry in space]
+        values = {name: rows[f"param.{name}"].iloc[0] for name in names if f"param.{name}" in rows and len(rows)}
+        return {
+            entry["name"]: values[entry["name"]] if _met(entry["when"], values) else None
+            for entry in space
+            if entry["name"] in values and entry["kind"] != "fixed"
+        }
+
+    def _column(self, kind: str, frame: pd.DataFrame) -> "pd.Series[float]":
+        name = f"{kind}.{self.objective}"
+        return frame[name] if name in frame else pd.Series(np.nan, index=frame.index)
+
+
+def found_by(run: Run) -> Search:
+    """Read the search of a run.
+
+    Raises:
+        RecordsError: a file of the search is missing or damaged.
+    """
+    records, objective = read_search(run), run.study["search"]["objectives"][0]
+    statistic, metric = objective["over_seeds"], objective["metric"]
+    labels = [name.removeprefix("value.") for name in records.trials if name.startswith("value.")]
+    fitting = (label for label in labels if label.startswith(statistic) and f"of {metric}" in label)
+    maximized = statistic not in ("collapse_rate", "spread") and objective["direction"] == "maximize"
+    return Search(run, records, next(fitting, f"{statistic} of {metric}"), metric, maximized)
+
+
+def scale_of(metric: str) -> float:
+    """100 for fractions, which are shown in per cent."""
+    return 100.0 if metric.endswith(PER_CENT) else 1.0
+
+
+def shown(value: Any) -> str:
+    """A parameter's value for a reader: four digits of a number."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _met(when: dict[str, Any], values: dict[str, Any]) -> bool:
+    for parent, wanted in when.items():
+        allowed = wanted if isinstance(wanted, list) else [wanted]
+        if parent in values and values[parent] not in allowed:
+            return False
+    return True
