@@ -94,11 +94,16 @@ class Contest:
         for number, configuration in self.configurations.items():
             if configuration.rung >= 0:
                 feasible = self._estimate(number).violation <= 0
-                group = (configuration.state == "pruned", not feasible, -configuration.rung if feasible else 0)
-                groups.setdefault(group, []).append(number)
+                level = 0 if self.estimates.comparable or not feasible else -configuration.rung
+                groups.setdefault((configuration.state == "pruned", not feasible, level), []).append(number)
         ranked: list[Ranked] = []
         for group in sorted(groups):
-            losses, violations = self._losses([self._estimate(number) for number in groups[group]])
+            estimates = [self._estimate(number) for number in groups[group]]
+            losses, violations = self._losses(estimates)
+            known = np.flatnonzero(~np.isnan(losses).any(axis=1))
+            if known.size:
+                predicted = self.estimates.predicted([estimates[index] for index in known])
+                losses[known] = self.estimates.signs * predicted
             front = pareto_front(losses) & (group == min(groups) and group[:2] == (False, False))
             for index in order(losses, violations)[: k - len(ranked)]:
                 ranked.append(self._ranked(groups[group][index], bool(front[index])))

@@ -150,8 +150,11 @@ class SeedSearch:
         return self.milestones.stops(job.rung, step, good)
 
     def best(self, k: int) -> list[Ranked]:
-        """The best configurations: feasible ones first, of these the ones with the most seeds, then by objectives;
-        those stopped within a run come last."""
+        """The best configurations: feasible ones first, then by objectives; those stopped within a run come last.
+
+        Means and IQMs are compared as the mixed model predicts them for all seeds (``mixed_model``), so a few lucky
+        seeds do not win; by other statistics the configurations with the most seeds come first.
+        """
         return self.contest.best(k)
 
     def fresh_seeds(self, n: int) -> tuple[int, ...]:

@@ -23,6 +23,8 @@ ACCURACY = Objective(metric="accuracy")
 SPREAD = Objective(metric="accuracy", over_seeds="spread")
 FOUR = [Objective(metric=metric) for metric in "abcd"]
 
+GP = pytest.param("gp", marks=pytest.mark.slow)
+
 
 def true_height(params: Mapping[str, Any]) -> float:
     """Expected accuracy: best 0.8 at x = 0.3, y = 1e-2."""
@@ -64,8 +66,30 @@ def test_halving_gives_seeds_to_the_better_half_and_all_see_the_same_seeds() -> 
     assert set(counts) == {2, 4, 8} and counts.count(2) >= 5 and counts.count(8) >= 5
     assert all(sorted(c.results) == list(range(len(c.results))) for c in raced.configurations.values())
     assert {c.state for c in raced.configurations.values()} == {"completed", "eliminated"}
-    assert [len(ranked.seeds) for ranked in raced.best(20)] == sorted(counts, reverse=True)
+    assert len(raced.best(20)) == 20
     assert raced.finished and raced.ask() is None and raced.in_flight == ()
+
+
+def test_a_few_lucky_seeds_do_not_win() -> None:
+    """0.74 from two seeds is less than 0.72 from eight where single seeds differ by 0.1."""
+    raced = search(schedule=SeedSchedule(rungs=(2, 8)), trials=6)
+    means = (0.5, 0.72, 0.45, 0.4, 0.35, 0.74)
+    while (job := raced.ask()) is not None:
+        noise = np.random.default_rng(job.trial_number).normal(size=8)[list(job.seeds)]
+        noise -= noise.mean()
+        raced.tell(job, results(job.seeds, *(means[job.trial_number] + 0.1 * noise)))
+        if len(raced.configurations) == 6:
+            break
+    first, second = raced.best(2)
+    assert (first.trial_number, len(first.seeds)) == (1, 8) and (second.trial_number, len(second.seeds)) == (5, 2)
+
+
+def test_of_the_worst_seed_more_seeds_decide() -> None:
+    worst = Objective(metric="accuracy", over_seeds="worst")
+    raced = search(objectives=[worst], schedule=SeedSchedule(rungs=(2, 8)))
+    simulate(raced, height)
+    counts = [len(ranked.seeds) for ranked in raced.best(20)]
+    assert counts == sorted(counts, reverse=True) and set(counts) == {2, 8}
 
 
 def test_halving_promotes_by_rank_and_promotes_later_what_the_quota_first_left_out() -> None:
@@ -122,7 +146,7 @@ def test_a_configuration_that_never_runs_through_gets_no_more_seeds() -> None:
     assert raced.finished and raced.configurations[0].state == "eliminated"
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", GP, "nsga2"])
 def test_non_finite_metrics_never_reach_a_sampler(sampler: str) -> None:
     loss = Objective(metric="loss", direction="minimize")
     raced = search(objectives=[loss], sampler=sampler, startup=4, population=4, trials=12,
@@ -202,7 +226,7 @@ def test_several_objectives(sampler: str) -> None:
         )
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", GP])
 @pytest.mark.parametrize("schedule", ["halving:2,4,8", "wilcoxon:2,4,6,8"])
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(sampler: str, schedule: str) -> None:
     def new(**more: Any) -> SeedSearch:
