@@ -172,7 +172,7 @@ def highest_value(points: list[dict[str, int]], values: np.ndarray) -> dict[str,
 
 
 def highest_posterior_mean(points: list[dict[str, int]], values: np.ndarray) -> dict[str, int]:
-    """The evaluated point where a Gaussian process with fitted noise (Matern 5/2, a length per dimension) is highest."""
+    """The evaluated point where a Gaussian process (Matern 5/2, a length per dimension, fitted noise) is highest."""
     grid = np.array([list(point.values()) for point in points], dtype=float)
     grid /= np.maximum(grid.max(axis=0), 1.0)
     kernel = ConstantKernel(1.0) * Matern(np.full(grid.shape[1], 0.5), (0.05, 20.0), nu=2.5) + WhiteKernel(0.1)

@@ -180,9 +180,9 @@ def describe(table: Table) -> str:
     best = np.sort(truth)[::-1]
     shared = 100 * table.values.mean(axis=0).std(ddof=1)
     return (
-        f"{len(truth)} configurations x {table.values.shape[1]} seeds; means from {best[-1]:.1f} to {best[0]:.1f} %, the "
-        f"second best {best[0] - best[1]:.2f} and the tenth {best[0] - best[9]:.2f} points below the best; standard deviation "
-        f"over seeds {spread:.2f} points, that of the seeds' own means {shared:.2f}."
+        f"{len(truth)} configurations x {table.values.shape[1]} seeds; means from {best[-1]:.1f} to {best[0]:.1f} %, "
+        f"the second best {best[0] - best[1]:.2f} and the tenth {best[0] - best[9]:.2f} points below; standard "
+        f"deviation over seeds {spread:.2f} points, that of the seeds' own means {shared:.2f}."
     )
 
 

@@ -1,5 +1,6 @@
 """What a search costs beside the training: an instant trainable through Ray Tune, and 10,000 trials on a virtual clock.
 
+    python benchmarks/tune_overhead.py                         # all of it
     python benchmarks/tune_overhead.py tune                    # 1,000 configurations through Ray Tune
     python benchmarks/tune_overhead.py virtual --sampler tpe   # 10,000 configurations without Ray
 
@@ -44,34 +45,42 @@ WINDOW = 500
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("tune", "virtual"))
+    parser.add_argument("what", nargs="?", choices=("tune", "virtual"))
     parser.add_argument("--trials", type=int, help="configurations; default: 1000 through Tune, 10000 without")
-    parser.add_argument("--sampler", default="tpe")
+    parser.add_argument("--sampler", help="default: tpe through Tune; tpe, nsga2 and random without")
     parser.add_argument("--objectives", type=int, choices=(1, 2, 3), default=1)
-    parser.add_argument("--schedule", default=None, help="default: the search's own")
+    parser.add_argument("--schedule", help="default: the search's own")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     schedule = SeedSchedule.parse(options.schedule) if options.schedule else SeedSchedule()
-    setting = f"{options.sampler}, {options.objectives} objective{'s' * (options.objectives > 1)}, {schedule.rule} {','.join(map(str, schedule.totals))}"
+    for what in [options.what] if options.what else ["tune", "virtual"]:
+        samplers = ["tpe"] if what == "tune" else ["tpe", "nsga2", "random"]
+        for sampler in [options.sampler] if options.sampler else samplers:
+            measure(what, sampler, options, schedule)
+
+
+def measure(what: str, sampler: str, options: argparse.Namespace, schedule: SeedSchedule) -> None:
+    """In a process of its own, so that its peak memory is its own."""
     load = os.getloadavg()[0]
-    if options.what == "tune":
-        trials = options.trials or 1000
-        title, text = f"Ray Tune: {trials} configurations, {setting}", through_tune(trials, options, schedule)
-    else:
-        trials = options.trials or 10_000
-        context = multiprocessing.get_context("spawn")  # a process of its own has a peak memory of its own
-        with context.Pool(1) as pool:
-            rows = pool.apply(on_virtual_clock, (trials, options.sampler, options.objectives, schedule))
-        title, text = f"Virtual clock: {trials} configurations, {setting}", as_text(rows)
+    trials = options.trials or (1000 if what == "tune" else 10_000)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        if what == "tune":
+            text = pool.apply(through_tune, (trials, sampler, options.objectives, schedule, options.workers))
+        else:
+            text = as_text(pool.apply(on_virtual_clock, (trials, sampler, options.objectives, schedule)))
+    rungs = ", ".join(map(str, schedule.totals))
+    title = {"tune": "Ray Tune", "virtual": "Virtual clock"}[what] + f": {trials:,} configurations, {sampler}"
+    title += f", {options.objectives} objective(s), {schedule.rule} {rungs} seeds"
+    print(f"{title}\n{text}", flush=True)
     first = f"{circumstances('cpu', 'ray', 'optuna')}; load average at the start {load:.1f}."
-    print(f"{title}\n{text}")
     write_section(RESULTS, HEAD, title, f"{first}\n\n{text}")
 
 
 def measured(params: Mapping[str, Any], seed: int) -> dict[str, float]:
     """What the instant trainable reports."""
     noise = np.random.default_rng([seed, int(params["lr_fast"] * 1e9)]).normal()
-    height = 0.5 - 0.05 * abs(np.log10(params["lr_fast"] / 0.02)) - 0.1 * abs(params.get("consolidation_alpha", 1) - 0.3)
+    alpha = params.get("consolidation_alpha", 1.0)
+    height = 0.5 - 0.05 * abs(np.log10(params["lr_fast"] / 0.02)) - 0.1 * abs(alpha - 0.3)
     cost = {"trainable_params": 100.0 * params["rank"], "step_time_s": 1 + 0.01 * params["rank"]}
     return {"final_accuracy": height + 0.03 * noise} | cost
 
@@ -117,9 +126,12 @@ def as_text(found: Mapping[str, Any]) -> str:
     for end, (mean, median, tell) in found["windows"].items():
         lines.append(f"| {end:,} | {mean:.1f} ms ({median:.1f} ms) | {tell:.2f} ms |")
     ends = [mean for mean, _, _ in found["windows"].values()]
-    growth = f"A suggestion costs {ends[-1] / ends[0]:.2f} x as much in the last of these as in the first. " if ends else ""
-    total = f"Whole search: {found['cpu_s']:.0f} CPU s; peak memory with the driver's packages {found['memory_mib']:.0f} MiB."
-    return "\n".join([*lines, "", growth + total])
+    if len(ends) > 1:
+        lines += ["", f"A suggestion costs {ends[-1] / ends[0]:.2f} x as much in the last of these as in the first."]
+    total = (
+        f"Whole search {found['cpu_s']:.0f} CPU s; peak memory, driver's packages included, {found['memory_mib']:.0f}"
+    )
+    return "\n".join([*lines, "", f"{total} MiB."])
 
 
 class Instant:
@@ -144,7 +156,8 @@ def instant(config: dict[str, Any]) -> None:
     tune.report({"final_accuracy": float(np.mean(values))})
 
 
-def through_tune(trials: int, options: argparse.Namespace, schedule: SeedSchedule) -> str:
+def through_tune(trials: int, sampler: str, objectives: int, schedule: SeedSchedule, workers: int) -> str:
+    """Wall-clock time of Tune with ``workers`` CPUs, and what the driver took of it."""
     launch = importlib.import_module("study.launch")
     from ray import tune
     from ray.tune.search import Searcher
@@ -154,7 +167,7 @@ def through_tune(trials: int, options: argparse.Namespace, schedule: SeedSchedul
 
         def __init__(self) -> None:
             super().__init__()
-            self.search, self.work = new_search(trials, options.sampler, options.objectives, schedule), Instant()
+            self.search, self.work = new_search(trials, sampler, objectives, schedule), Instant()
             self.jobs: dict[str, Job] = {}
             self.cpu_s = 0.0
 
@@ -167,9 +180,7 @@ def through_tune(trials: int, options: argparse.Namespace, schedule: SeedSchedul
             self.jobs[trial_id] = job
             return self.work.begin(job)
 
-        def on_trial_complete(
-            self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-        ) -> None:
+        def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
             job = self.jobs.pop(trial_id)
             start = time.process_time()
             self.search.tell(job, self.work.results(job, error))
@@ -182,14 +193,14 @@ def through_tune(trials: int, options: argparse.Namespace, schedule: SeedSchedul
             raise NotImplementedError
 
     begin = time.monotonic()
-    launch.start_ray("local", "cpu", launch.Machine(options.workers, 0, "this machine"))
+    launch.start_ray("local", "cpu", launch.Machine(workers, 0, "this machine"))
     started = time.monotonic()
     adapter = Adapter()
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
             tune.with_resources(instant, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=adapter, num_samples=-1, reuse_actors=True, max_concurrent_trials=options.workers
+                search_alg=adapter, num_samples=-1, reuse_actors=True, max_concurrent_trials=workers
             ),
             run_config=tune.RunConfig(name="overhead", storage_path=folder, verbose=0),
         )
@@ -202,11 +213,13 @@ def through_tune(trials: int, options: argparse.Namespace, schedule: SeedSchedul
     jobs = adapter.work.jobs
     assert adapter.search.finished and len(adapter.search.configurations) + len(adapter.search.duplicates) == trials
     return (
-        f"{ended - begin:.0f} s on {options.workers} cores, of which {started - begin:.0f} s to start Ray: {jobs:,} jobs "
-        f"(Tune trials), {1e3 * (ended - started) / jobs:.0f} ms each. CPU of the driver {driver_cpu_s:.0f} s, of which the "
-        f"search itself (asks and tells) {adapter.cpu_s:.0f} s; peak memory of the driver {memory_mib:.0f} MiB."
+        f"{ended - begin:.0f} s on {workers} cores, of which {started - begin:.0f} s to start Ray: {jobs:,} jobs "
+        f"(Tune trials), {1e3 * (ended - started) / jobs:.0f} ms each. CPU of driver {driver_cpu_s:.0f} s, of which "
+        f"the search itself (asks and tells) {adapter.cpu_s:.0f} s; peak memory of the driver {memory_mib:.0f} MiB."
     )
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks import tune_overhead  # by this name Ray's workers find the trainable
+
+    tune_overhead.main()

@@ -7,14 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from study.mixed_model import predicted_means
-from study.objectives import Constraint, SeedResult, imputed, sense, summarise
+from study.objectives import MEANS, Constraint, SeedResult, imputed, sense, summarise
 from study.spec import Objective
 
 State = Literal["running", "paused", "completed", "eliminated", "pruned"]
 """paused: has its rung's seeds and may be given more; completed: has all seeds; eliminated: gets no more;
 pruned: stopped within a run by its intermediate values."""
-MEANS = frozenset({"mean", "iqm"})
-"""Statistics that do not depend on the number of seeds but for their noise."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ class Ranked:
     """A configuration in the final order.
 
     Attributes:
-        values: objective -> statistic over its seeds (not shrunk).
+        values: objective -> statistic over its seeds.
+        predicted: objective -> what the order is by (``Estimates.predicted``).
         constraints: constraint -> violation relative to the bound, <= 0: met.
         feasible: every constraint met.
         front: Pareto-optimal among the feasible configurations that it is compared with.
@@ -92,6 +91,7 @@ class Ranked:
     seeds: tuple[int, ...]
     state: State
     values: dict[str, float]
+    predicted: dict[str, float]
     constraints: dict[str, float]
     feasible: bool
     front: bool

@@ -21,6 +21,9 @@ FRACTIONS = frozenset(
 )
 """Metrics with the bounds 0 and 1: their worst possible value is known."""
 
+MEANS = frozenset({"mean", "iqm"})
+"""Statistics of which one seed is an unbiased, if noisy, measurement."""
+
 SPREADS = frozenset({"spread", "mean_minus_std"})
 """Statistics that need two seeds."""
 
