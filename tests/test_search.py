@@ -278,7 +278,7 @@ def test_a_damaged_journal_is_refused() -> None:
 
 
 def test_parallel_jobs_are_distinct_and_checked() -> None:
-    raced = search(sampler="tpe", startup=2)
+    raced = search(sampler="tpe", startup=2, schedule=SeedSchedule.parse("fixed:2"))
     jobs = [raced.ask() for _ in range(6)]
     assert len({job.trial_number for job in jobs if job}) == 6 == len(raced.in_flight)
     assert jobs[0] is not None

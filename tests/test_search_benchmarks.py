@@ -36,7 +36,8 @@ def test_a_table_is_read_in_the_order_of_its_levels(tmp_path: Path) -> None:
 def test_without_noise_a_search_of_the_whole_grid_has_no_regret() -> None:
     table = synthetic(0, spread=0.0)
     (outcome,) = engine(table, range(12), 0, [600], sampler="random")
-    assert outcome.row == table.truth.argmax() and outcome.replicas <= 600 and outcome.clock_s >= 2 * 600 / 2 * 0.5
+    assert outcome.row == table.truth.argmax() and outcome.replicas <= 600
+    assert outcome.replicas <= outcome.clock_s <= outcome.replicas + 16  # 2 s per replica, 2 workers
 
 
 def test_the_posterior_mean_sees_through_one_lucky_value() -> None:
