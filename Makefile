@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 STUDY  ?= nested_alpha
 ARGS   ?=
+BENCHMARKS ?= step_time packing theory_batching report_time study_time
 
 PY     := $(VENV)/bin/python
 # MLflow and Ray would otherwise report usage over the network.
@@ -29,8 +30,8 @@ check: $(VENV)/.stamp-test  ## lint, formatting, types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-bench: $(VENV)/.stamp-test  ## run every benchmark; results in benchmarks/results
-	@set -e; for file in benchmarks/*.py; do echo "$(PY) $$file"; $(PY) "$$file"; done
+bench: $(VENV)/.stamp-test  ## run the benchmarks; results in benchmarks/results
+	@set -e; for name in $(BENCHMARKS); do echo "$(PY) benchmarks/$$name.py"; $(PY) "benchmarks/$$name.py"; done
 
 # Resolved in an empty environment. torch names the CUDA packages and the triton that fit it, so these are left out.
 constraints: python  ## resolve pyproject.toml again and write constraints.txt

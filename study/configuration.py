@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from study.objectives import Constraint, SeedResult, imputed, sense, summarise
+from study.mixed_model import predicted_means
+from study.objectives import MEANS, Constraint, SeedResult, imputed, sense, summarise
 from study.spec import Objective
 
 State = Literal["running", "paused", "completed", "eliminated", "pruned"]
@@ -59,13 +60,13 @@ class Estimate:
     Attributes:
         values: one per objective; None where nothing but failures is known yet.
         violations: one per constraint, <= 0: feasible; ``inf`` where not known.
-        squares: sum of squared deviations over seeds per objective's metric, for the pooled variance.
+        columns: metric of every seed per objective, failed ones filled in, (N,) each; None as for ``values``.
         seeds: number of seeds.
     """
 
     values: tuple[float, ...] | None
     violations: tuple[float, ...]
-    squares: tuple[float, ...]
+    columns: tuple[np.ndarray | None, ...]
     seeds: int
 
     @property
@@ -78,10 +79,11 @@ class Ranked:
     """A configuration in the final order.
 
     Attributes:
-        values: objective -> statistic over its seeds (not shrunk).
+        values: objective -> statistic over its seeds.
+        predicted: objective -> what the order is by (``Estimates.predicted``).
         constraints: constraint -> violation relative to the bound, <= 0: met.
         feasible: every constraint met.
-        front: Pareto-optimal among the feasible configurations with the most seeds.
+        front: Pareto-optimal among the feasible configurations that it is compared with.
     """
 
     trial_number: int
@@ -89,6 +91,7 @@ class Ranked:
     seeds: tuple[int, ...]
     state: State
     values: dict[str, float]
+    predicted: dict[str, float]
     constraints: dict[str, float]
     feasible: bool
     front: bool
@@ -105,6 +108,7 @@ class Estimates:
         totals: Sequence[int],
     ) -> None:
         self.objectives, self.constraints = tuple(objectives), tuple(constraints)
+        self.signs = np.array([1.0 if sense(objective) == "minimize" else -1.0 for objective in objectives])
         self.rung_seeds = [tuple(seeds[:total]) for total in totals]
         self._measured = [*objectives, *(constraint.objective for constraint in constraints)]
         self._worst: dict[tuple[str, str], float] = {}
@@ -140,10 +144,29 @@ class Estimates:
         """Objectives, all minimized; NaN where there is no value."""
         if estimate.values is None:
             return [np.nan] * len(self.objectives)
-        return [
-            value if sense(objective) == "minimize" else -value
-            for objective, value in zip(self.objectives, estimate.values, strict=True)
-        ]
+        return [sign * value for sign, value in zip(self.signs, estimate.values, strict=True)]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether configurations with different numbers of seeds can be compared by all objectives."""
+        return all(objective.over_seeds in MEANS for objective in self.objectives)
+
+    def predicted(self, estimates: Sequence[Estimate]) -> np.ndarray:
+        """Objectives of configurations that may have different numbers of seeds: means and IQMs as the mixed model
+        predicts them for all seeds (``mixed_model``), other statistics as they are. All must have values.
+
+        Returns:
+            (M, J).
+        """
+        values = np.array([estimate.values for estimate in estimates], dtype=float)
+        for index, objective in enumerate(self.objectives):
+            if objective.over_seeds in MEANS:
+                columns = [column for estimate in estimates if (column := estimate.columns[index]) is not None]
+                table = np.full((len(columns), max(map(len, columns))), np.nan)
+                for row, column in zip(table, columns, strict=True):
+                    row[: len(column)] = column
+                values[:, index] += predicted_means(table) - np.nanmean(table, axis=1)
+        return values
 
     def _compute(self, configuration: Configuration, rung: int) -> Estimate:
         columns = [self.seed_values(configuration, rung, objective) for objective in self.objectives]
@@ -161,5 +184,4 @@ class Estimates:
             violations.append(
                 np.inf if column is None else constraint.violation(summarise(column, objective))
             )  # fmt: skip
-        squares = tuple(float(((c - c.mean()) ** 2).sum()) if c is not None else 0.0 for c in columns)
-        return Estimate(values, tuple(violations), squares, len(results))
+        return Estimate(values, tuple(violations), tuple(columns), len(results))

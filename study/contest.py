@@ -94,14 +94,20 @@ class Contest:
         for number, configuration in self.configurations.items():
             if configuration.rung >= 0:
                 feasible = self._estimate(number).violation <= 0
-                group = (configuration.state == "pruned", not feasible, -configuration.rung if feasible else 0)
-                groups.setdefault(group, []).append(number)
+                level = 0 if self.estimates.comparable or not feasible else -configuration.rung
+                groups.setdefault((configuration.state == "pruned", not feasible, level), []).append(number)
         ranked: list[Ranked] = []
         for group in sorted(groups):
-            losses, violations = self._losses([self._estimate(number) for number in groups[group]])
+            estimates = [self._estimate(number) for number in groups[group]]
+            losses, violations = self._losses(estimates)
+            known = [index for index, estimate in enumerate(estimates) if estimate.values is not None]
+            if known:
+                predicted = self.estimates.predicted([estimates[index] for index in known])
+                losses[known] = self.estimates.signs * predicted
             front = pareto_front(losses) & (group == min(groups) and group[:2] == (False, False))
             for index in order(losses, violations)[: k - len(ranked)]:
-                ranked.append(self._ranked(groups[group][index], bool(front[index])))
+                predicted = self.estimates.signs * losses[index]
+                ranked.append(self._ranked(groups[group][index], predicted.tolist(), bool(front[index])))
         return ranked
 
     def _job(self, number: int, rung: int) -> Job:
@@ -148,16 +154,18 @@ class Contest:
         sign = 1.0 if objective.direction == "maximize" else -1.0
         return sign * columns[0], sign * columns[1]
 
-    def _ranked(self, number: int, front: bool) -> Ranked:
+    def _ranked(self, number: int, predicted: Sequence[float], front: bool) -> Ranked:
         configuration, estimate = self.configurations[number], self._estimate(number)
         objectives, constraints = self.estimates.objectives, self.estimates.constraints
         values = estimate.values or (float("nan"),) * len(objectives)
+        names = [label(objective) for objective in objectives]
         return Ranked(
             trial_number=number,
             params=configuration.params,
             seeds=self.estimates.rung_seeds[configuration.rung],
             state=configuration.state,
-            values={label(objective): value for objective, value in zip(objectives, values, strict=True)},
+            values=dict(zip(names, values, strict=True)),
+            predicted=dict(zip(names, predicted, strict=True)),
             constraints={c.text: value for c, value in zip(constraints, estimate.violations, strict=True)},
             feasible=estimate.violation <= 0,
             front=front,

@@ -6,7 +6,6 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from study.configuration import Configuration, Estimate, Estimates
-from study.objectives import shrink
 from study.ranking import order
 from study.samplers import KINDS, Sampler
 
@@ -20,8 +19,7 @@ class History:
 
     What a configuration's value is at any time: its statistic over the seeds it has. Those with fewer seeds are the
     ones that did badly at first (racing) or are new, so plain values are biased: the losers' low, and among equals the
-    luckiest two seeds look best. With ``shrunk``, means (and IQMs) are pulled towards the window's mean by
-    ``objectives.shrink``; other statistics are shown as they are.
+    luckiest two seeds look best. With ``shrunk``, means and IQMs are shown as ``Estimates.predicted`` has them.
     """
 
     def __init__(self, sampler: Sampler, estimates: Estimates, shrunk: bool) -> None:
@@ -52,19 +50,10 @@ class History:
             if estimate is not None and configuration.state != "pruned":
                 complete.append((trial, estimate))
         if self.shrunk and complete:
-            self._shrink(complete)
+            predicted = self.estimates.predicted([estimate for _, estimate in complete])
+            for (trial, _), row in zip(complete, predicted, strict=True):
+                trial.values = row.tolist()
         return shown
-
-    def _shrink(self, complete: list[tuple[FrozenTrial, Estimate]]) -> None:
-        estimates = [estimate for _, estimate in complete]
-        values = np.array([estimate.values for estimate in estimates])
-        counts = np.array([estimate.seeds for estimate in estimates])
-        for column, objective in enumerate(self.estimates.objectives):
-            if objective.over_seeds in ("mean", "iqm") and (degrees := int((counts - 1).sum())):
-                within = sum(estimate.squares[column] for estimate in estimates) / degrees
-                values[:, column] = shrink(values[:, column], counts, within)
-        for (trial, _), row in zip(complete, values, strict=True):
-            trial.values = row.tolist()
 
     def _estimate(self, configuration: Configuration) -> Estimate | None:
         return None if configuration.rung < 0 else self.estimates.of(configuration, configuration.rung)

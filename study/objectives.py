@@ -25,6 +25,9 @@ FRACTIONS = frozenset(
 )  # fmt: skip
 """Metrics with the bounds 0 and 1: their worst possible value is known."""
 
+MEANS = frozenset({"mean", "iqm"})
+"""Statistics of which one seed is an unbiased, if noisy, measurement."""
+
 SPREADS = frozenset({"spread", "mean_minus_std"})
 """Statistics that need two seeds."""
 
@@ -175,34 +178,6 @@ def summarise(values: np.ndarray, objective: Objective) -> float:
         return float(values.std(ddof=1))
     assert objective.threshold is not None
     return float((good * values < good * objective.threshold).mean())
-
-
-def shrink(
-    means: np.ndarray, counts: np.ndarray, variance_within: float, population: np.ndarray | None = None
-) -> np.ndarray:
-    """Empirical-Bayes estimates of configurations' true means: the fewer seeds, the nearer to the population's mean.
-
-    Normal-normal model: x_i ~ N(theta_i, s2 / n_i), theta_i ~ N(mu, tau2). mu is the mean of the means and tau2 their
-    variance less the mean sampling variance (not below 0; method of moments); the estimate is
-    mu + tau2 / (tau2 + s2 / n_i) * (x_i - mu). This is what keeps two lucky seeds from outranking eight good ones.
-
-    Args:
-        means, counts: mean over seeds and number of seeds per configuration, (M,) each.
-        variance_within: s2, variance over seeds within a configuration, pooled.
-        population: which configurations mu and tau2 are taken from, bool (M,); default: all.
-
-    Returns:
-        (M,); the means themselves where M < 3 (no population to speak of).
-    """
-    taken = np.ones(len(means), dtype=bool) if population is None else population
-    if taken.sum() < 3:
-        return means.copy()
-    noise = variance_within / counts
-    centre = means[taken].mean()
-    between = max(0.0, means[taken].var(ddof=1) - noise[taken].mean())
-    total = between + noise
-    weight = np.divide(between, total, out=np.ones_like(total), where=total > 0)
-    return centre + weight * (means - centre)
 
 
 def check_reported(results: Mapping[int, SeedResult], objectives: Sequence[Objective], kind: str) -> None:

@@ -24,11 +24,12 @@ class SeedSchedule(Frozen):
             one-sided paired signed-rank test over the common seeds has p < ``p_threshold`` (as Optuna's
             WilcoxonPruner). With n seeds p is at least 2**-n: at 0.1 nothing is eliminated before 4 seeds.
         rungs: total number of seeds at each rung, rising; ``fixed`` uses the last.
+        keep: the defaults of this and of ``rungs`` are what lost least in ``benchmarks/search_regret.py``.
     """
 
     rule: Literal["fixed", "halving", "wilcoxon"] = "halving"
-    rungs: tuple[int, ...] = (2, 4, 8)
-    keep: float = Field(0.5, gt=0.0, lt=1.0)
+    rungs: tuple[int, ...] = (1, 2, 4, 8)
+    keep: float = Field(1 / 3, gt=0.0, lt=1.0)
     p_threshold: float = Field(0.1, gt=0.0, lt=1.0)
 
     @field_validator("rungs")

@@ -14,7 +14,7 @@ from study.history import History
 from study.objectives import SeedResult, check_reported, imputed, parse_constraint, sense, summarise
 from study.racing import SeedSchedule
 from study.samplers import Sampler
-from study.search_input import check_search, enqueued_points, search_seeds
+from study.search_input import check_search, default_schedule, enqueued_points, search_seeds
 from study.spec import Objective
 from study.stopping import Milestones, StepSchedule
 from trainables.errors import InputError
@@ -31,13 +31,14 @@ class SeedSearch:
         objectives: what configurations are compared by; several: Pareto order.
         constraints: such as ``collapse_rate<=0.1`` or ``trainable_params<=100000``.
         sampler: tpe, nsga2, nsga3, gp or random.
+        schedule: default: ``search_input.default_schedule``.
         trials: configurations at most, duplicates included; default: as many as ``replicas`` allows.
         replicas: seeds of configurations at most; no job starts that would go beyond.
         seed: of the suggestions.
         enqueue: configuration fields that are tried first.
         seeds: the seeds in the order in which every configuration gets them; default: 0, 1, 2, ...
         stopping: stop packs within a run; one objective only.
-        shrunk: show the sampler shrunken means (``history``).
+        shrunk: show the sampler what the mixed model predicts (``history``).
         startup: configurations with results before the sampler models anything.
         population: of the genetic samplers.
 
@@ -51,7 +52,7 @@ class SeedSearch:
         enqueue: Sequence[Mapping[str, Any]] = (), seeds: Sequence[int] | None = None,
         stopping: StepSchedule | None = None, shrunk: bool = True, startup: int = 10, population: int = 20,
     ) -> None:  # fmt: skip
-        schedule = schedule or SeedSchedule()
+        schedule = schedule or default_schedule(objectives)
         self.objectives, self.seeds = tuple(objectives), search_seeds(seeds, schedule)
         check_search(self.objectives, schedule, trials, replicas, stopping)
         self.constraints = tuple(parse_constraint(text, self.objectives) for text in constraints)
@@ -150,8 +151,11 @@ class SeedSearch:
         return self.milestones.stops(job.rung, step, good)
 
     def best(self, k: int) -> list[Ranked]:
-        """The best configurations: feasible ones first, of these the ones with the most seeds, then by objectives;
-        those stopped within a run come last."""
+        """The best configurations: feasible ones first, then by objectives; those stopped within a run come last.
+
+        Means and IQMs are compared as the mixed model predicts them for all seeds (``mixed_model``), so a few lucky
+        seeds do not win; by other statistics the configurations with the most seeds come first.
+        """
         return self.contest.best(k)
 
     def fresh_seeds(self, n: int) -> tuple[int, ...]:

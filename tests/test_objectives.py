@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.objectives import Constraint, SeedResult, imputed, label, parse_constraint, sense, shrink, summarise
+from study.objectives import Constraint, SeedResult, imputed, label, parse_constraint, sense, summarise
 from study.ranking import crowding_distance, order, pareto_front
 from study.spec import Objective, OverSeeds
 from trainables.errors import InputError
@@ -101,26 +101,6 @@ def test_unreadable_constraints_are_refused(text: str) -> None:
 def test_a_collapse_rate_needs_a_threshold() -> None:
     with pytest.raises(InputError, match="threshold"):
         parse_constraint("collapse_rate<=0.1", [over("mean")])
-
-
-def test_shrinkage_beats_plain_means_on_its_own_model() -> None:
-    rng = np.random.default_rng(1)
-    truth = rng.normal(0.5, 0.1, 400)
-    counts = rng.choice([2, 8], 400)
-    means = truth + rng.normal(0, 0.2, 400) / np.sqrt(counts)
-    shrunk = shrink(means, counts, 0.2**2)
-    assert ((shrunk - truth) ** 2).mean() < 0.75 * ((means - truth) ** 2).mean()
-    # posterior mean with the known hyperparameters
-    weight = 0.01 / (0.01 + 0.04 / counts)
-    assert np.abs(shrunk - (0.5 + weight * (means - 0.5))).max() < 0.05
-
-
-def test_shrinkage_pulls_few_seeds_most_and_leaves_noiseless_values_alone() -> None:
-    means, counts = np.array([0.9, 0.9, 0.1, 0.2]), np.array([2, 8, 8, 8])
-    shrunk = shrink(means, counts, 0.05)
-    assert shrunk[0] < shrunk[1] < 0.9
-    assert shrink(means, counts, 0.0) == pytest.approx(means)
-    assert shrink(means[:2], counts[:2], 0.05) == pytest.approx(means[:2])
 
 
 def test_order_puts_feasible_before_infeasible_before_unknown() -> None:

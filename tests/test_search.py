@@ -23,6 +23,8 @@ ACCURACY = Objective(metric="accuracy")
 SPREAD = Objective(metric="accuracy", over_seeds="spread")
 FOUR = [Objective(metric=metric) for metric in "abcd"]
 
+GP = pytest.param("gp", marks=pytest.mark.slow)
+
 
 def true_height(params: Mapping[str, Any]) -> float:
     """Expected accuracy: best 0.8 at x = 0.3, y = 1e-2."""
@@ -47,29 +49,51 @@ def results(job_seeds: tuple[int, ...], *accuracies: float) -> dict[int, SeedRes
 
 def test_racing_picks_better_configurations_than_single_seeds_at_the_same_budget() -> None:
     """What a lucky seed does: the winner of 64 single runs is worse in truth than that of 64 raced replicas."""
-    regret: dict[str, list[float]] = {"fixed:1": [], "halving:2,4,8": []}
+    regret: dict[str, list[float]] = {"fixed:1": [], "halving:1,2,4,8": []}
     for repetition in range(8):
         for schedule, found in regret.items():
             raced = search(trials=None, replicas=64, sampler="tpe", seed=repetition,
                            schedule=SeedSchedule.parse(schedule))  # fmt: skip
             assert simulate(raced, lambda p, s: height(p, s, noise=0.2), workers=2).replicas <= 64
             found.append(0.8 - true_height(raced.best(1)[0].params))
-    assert np.median(regret["halving:2,4,8"]) < 0.8 * np.median(regret["fixed:1"])
+    assert np.median(regret["halving:1,2,4,8"]) < 0.8 * np.median(regret["fixed:1"])
 
 
 def test_halving_gives_seeds_to_the_better_half_and_all_see_the_same_seeds() -> None:
-    raced = search()
+    raced = search(schedule=SeedSchedule(rungs=(2, 4, 8), keep=0.5))
     simulate(raced, height, workers=3)
     counts = [len(c.results) for c in raced.configurations.values()]
     assert set(counts) == {2, 4, 8} and counts.count(2) >= 5 and counts.count(8) >= 5
     assert all(sorted(c.results) == list(range(len(c.results))) for c in raced.configurations.values())
     assert {c.state for c in raced.configurations.values()} == {"completed", "eliminated"}
-    assert [len(ranked.seeds) for ranked in raced.best(20)] == sorted(counts, reverse=True)
+    assert len(raced.best(20)) == 20
     assert raced.finished and raced.ask() is None and raced.in_flight == ()
 
 
+def test_a_few_lucky_seeds_do_not_win() -> None:
+    """0.74 from two seeds is less than 0.72 from eight where single seeds differ by 0.1."""
+    raced = search(schedule=SeedSchedule(rungs=(2, 8)), trials=6)
+    means = (0.5, 0.72, 0.45, 0.4, 0.35, 0.74)
+    while (job := raced.ask()) is not None:
+        noise = np.random.default_rng(job.trial_number).normal(size=8)[list(job.seeds)]
+        noise -= noise.mean()
+        raced.tell(job, results(job.seeds, *(means[job.trial_number] + 0.1 * noise)))
+        if len(raced.configurations) == 6:
+            break
+    first, second = raced.best(2)
+    assert (first.trial_number, len(first.seeds)) == (1, 8) and (second.trial_number, len(second.seeds)) == (5, 2)
+
+
+def test_of_the_worst_seed_more_seeds_decide() -> None:
+    worst = Objective(metric="accuracy", over_seeds="worst")
+    raced = search(objectives=[worst], schedule=SeedSchedule(rungs=(2, 8)))
+    simulate(raced, height)
+    counts = [len(ranked.seeds) for ranked in raced.best(20)]
+    assert counts == sorted(counts, reverse=True) and set(counts) == {2, 8}
+
+
 def test_halving_promotes_by_rank_and_promotes_later_what_the_quota_first_left_out() -> None:
-    raced = search(schedule=SeedSchedule(rungs=(2, 4)), trials=4)
+    raced = search(schedule=SeedSchedule(rungs=(2, 4), keep=0.5), trials=4)
     jobs = [raced.ask() for _ in range(4)]
     for job, value in zip(jobs, (0.5, 0.9, 0.7, 0.1), strict=True):
         assert job is not None
@@ -77,6 +101,13 @@ def test_halving_promotes_by_rank_and_promotes_later_what_the_quota_first_left_o
     promoted = [raced.ask(), raced.ask()]
     assert [job.trial_number for job in promoted if job] == [1, 2] and promoted[0].seeds == (2, 3)  # type: ignore[union-attr]
     assert raced.ask() is None and not raced.finished
+
+
+def test_by_default_one_seed_comes_first_where_it_says_something() -> None:
+    assert search().contest.estimates.rung_seeds[0] == (0,)
+    for statistic in ("spread", "worst", "mean_minus_std"):
+        objective = Objective(metric="accuracy", over_seeds=statistic)
+        assert search(objectives=[ACCURACY, objective]).contest.estimates.rung_seeds[0] == (0, 1)
 
 
 def test_fixed_gives_all_seeds_at_once() -> None:
@@ -122,7 +153,7 @@ def test_a_configuration_that_never_runs_through_gets_no_more_seeds() -> None:
     assert raced.finished and raced.configurations[0].state == "eliminated"
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "gp", "nsga2"])
+@pytest.mark.parametrize("sampler", ["tpe", GP, "nsga2"])
 def test_non_finite_metrics_never_reach_a_sampler(sampler: str) -> None:
     loss = Objective(metric="loss", direction="minimize")
     raced = search(objectives=[loss], sampler=sampler, startup=4, population=4, trials=12,
@@ -192,17 +223,16 @@ def test_several_objectives(sampler: str) -> None:
     simulate(raced, lambda p, seed: height(p, seed) | {"trainable_params": 1000 * p["x"]}, workers=2)
     best = raced.best(40)
     front = [ranked for ranked in best if ranked.front]
-    full = [ranked for ranked in best if len(ranked.seeds) == 8]
-    assert front == full[: len(front)]
-    for ranked in full[len(front) :]:
+    assert front == best[: len(front)]
+    for ranked in best[len(front) :]:
         assert any(
-            other.values["mean of accuracy"] >= ranked.values["mean of accuracy"]
-            and other.values["mean of trainable_params"] <= ranked.values["mean of trainable_params"]
+            other.predicted["mean of accuracy"] >= ranked.predicted["mean of accuracy"]
+            and other.predicted["mean of trainable_params"] <= ranked.predicted["mean of trainable_params"]
             for other in front
         )
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "nsga2", "gp"])
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2", GP])
 @pytest.mark.parametrize("schedule", ["halving:2,4,8", "wilcoxon:2,4,6,8"])
 def test_a_killed_search_goes_on_as_if_nothing_had_happened(sampler: str, schedule: str) -> None:
     def new(**more: Any) -> SeedSearch:
@@ -248,7 +278,7 @@ def test_a_damaged_journal_is_refused() -> None:
 
 
 def test_parallel_jobs_are_distinct_and_checked() -> None:
-    raced = search(sampler="tpe", startup=2)
+    raced = search(sampler="tpe", startup=2, schedule=SeedSchedule.parse("fixed:2"))
     jobs = [raced.ask() for _ in range(6)]
     assert len({job.trial_number for job in jobs if job}) == 6 == len(raced.in_flight)
     assert jobs[0] is not None
@@ -316,7 +346,7 @@ def test_fresh_seeds_were_never_seen() -> None:
         ({"constraints": ["params"]}, "NAME<=NUMBER"),
         ({"trials": None}, "trials or replicas"),
         ({"trials": 0}, "number >= 1"),
-        ({"replicas": 1}, "first rung"),
+        ({"replicas": 1, "schedule": SeedSchedule.parse("fixed:2")}, "first rung"),
         ({"seeds": (0, 1, 2)}, "8 distinct seeds"),
         ({"seeds": (0,) * 8}, "8 distinct seeds"),
         ({"enqueue": [{"x": 0.1, "y": 0.1}, {"x": 7.0, "y": 0.1}]}, "enqueued configuration 1: x=7"),
