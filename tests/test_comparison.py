@@ -11,8 +11,9 @@ from synthetic import make_run, seeded_finals
 
 from analysis import variance
 from analysis.cause import CAUSES, CODE, HYPERPARAMETER, RERUN, SEED, cause_of_runs, cause_sentence, causes
-from analysis.comparison import IDENTICAL, SHIFTED, SPREAD, UNDECIDED, WITHIN_NOISE, compare
+from analysis.comparison import compare
 from analysis.comparison_tables import comparison_sentences, comparison_tables
+from analysis.comparison_verdicts import IDENTICAL, SHIFTED, SPREAD, UNDECIDED, WITHIN_NOISE
 from analysis.permutation import sign_flip_p, spread_p
 from analysis.records import RecordsError, read_run, write_metrics
 
@@ -199,7 +200,7 @@ def test_what_only_one_run_has_is_listed(tmp_path):
     assert x.only_first == (3,) and x.verdict != IDENTICAL
     assert y.only_first == (10, 11) and y.verdict == IDENTICAL
     text = " ".join(comparison_sentences(found))
-    assert "Only r1 has z." in text and "only r1 finished seed 10, 11" in text
+    assert "Only a has z." in text and "only a finished seed 10, 11" in text
 
 
 def test_differing_provenance_is_listed(tmp_path):
