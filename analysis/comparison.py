@@ -2,6 +2,7 @@
 
 Verdict per configuration, over the seeds that both runs finished:
 
+- ``not the same configuration``: a parameter has another value under the same label;
 - ``identical``: every reproducible metric row has the same bits;
 - ``shifted``: the paired differences have a mean other than 0;
 - ``changed in spread``: not shifted, and the seeds scatter more, or less;

@@ -93,7 +93,7 @@ def comparison_sentences(found: Comparison) -> list[str]:
     for parameters in dict.fromkeys(one.parameters for one in found.changes if one.parameters):
         labels = [one.configuration for one in found.changes if one.parameters == parameters]
         same_label = joined(labels[:MOST_NAMED], len(labels))
-        sentences.append(f"Not the same configuration under the same label: {same_label} ({'; '.join(parameters)}).")
+        sentences.append(f"Other parameters under the same label: {same_label} ({'; '.join(parameters)}).")
     for label, names in ((found.first, found.gone_metrics), (found.second, found.new_metrics)):
         if names:
             sentences.append(f"Only {label} measures {joined(names[:MOST_NAMED], len(names))}.")

@@ -11,11 +11,11 @@ from scipy import stats
 from analysis.differences import CONFIDENCE, PairedDifference, corrected, holm, paired_difference
 from analysis.observations import observations
 from analysis.permutation import smallest_permutation_p, spread_p
-from analysis.provenance_differences import as_text
 from analysis.records import Run
 from analysis.row_differences import FirstDifference
 
-IDENTICAL, WITHIN_NOISE, SHIFTED, SPREAD, UNDECIDED = (
+OTHER, IDENTICAL, WITHIN_NOISE, SHIFTED, SPREAD, UNDECIDED = (
+    "not the same configuration",
     "identical",
     "same within rerun noise",
     "shifted",
@@ -86,7 +86,7 @@ def configuration_change(
     earliest: FirstDifference | None,
     noise: RerunNoise,
 ) -> ConfigurationChange:
-    """One configuration, its p-values not yet corrected and its verdict open unless identical."""
+    """One configuration, its p-values not yet corrected and its verdict open where these decide."""
     label = str(first["configuration"].iloc[0])
     seeds = [
         set(rows["seed"].to_numpy()[(rows["status"] == "finished").to_numpy()].tolist()) for rows in (first, second)
@@ -95,14 +95,15 @@ def configuration_change(
     a, b = paired["first"].to_numpy(dtype=np.float64), paired["second"].to_numpy(dtype=np.float64)
     unequal = (own["status_first"] != own["status_second"]).any() or (a != b).any()
     same = len(own) > 0 and earliest is None and not unequal
+    other, parameters = _parameters(first, second)
     found = ConfigurationChange(
         label,
-        IDENTICAL if same else UNDECIDED,
+        OTHER if other else IDENTICAL if same else UNDECIDED,
         tuple(int(seed) for seed in paired["seed"]),
         tuple(sorted(seeds[0] - seeds[1])),
         tuple(sorted(seeds[1] - seeds[0])),
         first_difference=earliest,
-        parameters=_parameters(first, second),
+        parameters=parameters,
     )
     if not a.size:
         return found
@@ -142,7 +143,7 @@ def judged(found: Sequence[ConfigurationChange]) -> list[ConfigurationChange]:
         by_signs = smallest_permutation_p(difference.n) * tested <= level
         p_shift = difference.p_permutation_holm if by_signs else difference.p_t_holm
         verdict = one.verdict
-        if verdict != IDENTICAL:
+        if verdict == UNDECIDED:
             if p_shift is not None and p_shift <= level:
                 verdict = SHIFTED
             elif p_spread is not None and p_spread <= level:
@@ -156,11 +157,18 @@ def judged(found: Sequence[ConfigurationChange]) -> list[ConfigurationChange]:
     return result
 
 
-def _parameters(first: pd.DataFrame, second: pd.DataFrame) -> tuple[str, ...]:
-    """``name: value -> value`` of the parameters in which a configuration differs between the runs."""
-    a, b = (
-        {name: rows[name].iloc[0] for name in rows if name.startswith("param.") and pd.notna(rows[name].iloc[0])}
-        for rows in (first, second)
-    )
-    keys = [key for key in dict.fromkeys([*a, *b]) if a.get(key) != b.get(key)]
-    return tuple(f"{key.removeprefix('param.')}: {as_text(a.get(key))} -> {as_text(b.get(key))}" for key in keys)
+def _parameters(first: pd.DataFrame, second: pd.DataFrame) -> tuple[bool, tuple[str, ...]]:
+    """Whether a parameter that both versions know has another value, and ``name: value -> value`` of all that differ.
+
+    Trial ids are made of the parameters, but for the folders of data and weights, so equal ones tell of no difference.
+    """
+    if first["trial_id"].iloc[0] == second["trial_id"].iloc[0]:
+        return False, ()
+    a, b = ({str(name): rows[name].iloc[0] for name in rows.filter(like="param.")} for rows in (first, second))
+    differing = {}
+    for key in dict.fromkeys([*a, *b]):
+        sides = [side.get(key, "not recorded") for side in (a, b)]
+        texts = ["none" if pd.isna(value) else str(value) for value in sides]
+        if texts[0] != texts[1]:
+            differing[key] = f"{key.removeprefix('param.')}: {texts[0]} -> {texts[1]}"
+    return any(key in a and key in b for key in differing), tuple(differing.values())

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 _NOT_COMPARED = ("started_at", "command", "spec_hash")
 
 
@@ -16,8 +14,8 @@ def provenance_differences(first: Mapping[str, Any], second: Mapping[str, Any]) 
         second: that of another.
     """
     a, b = (_origin(study) for study in (first, second))
-    keys = [key for key in dict.fromkeys([*a, *b]) if as_text(a.get(key)) != as_text(b.get(key))]
-    return tuple((key, as_text(a.get(key)), as_text(b.get(key))) for key in keys)
+    keys = [key for key in dict.fromkeys([*a, *b]) if _text(a.get(key)) != _text(b.get(key))]
+    return tuple((key, _text(a.get(key)), _text(b.get(key))) for key in keys)
 
 
 def _origin(study: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +27,5 @@ def _origin(study: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def as_text(value: object) -> str:
-    """A value as a person reads it; null and NaN are ``not recorded``."""
-    return "not recorded" if value is None or (isinstance(value, float) and np.isnan(value)) else str(value)
+def _text(value: object) -> str:
+    return "not recorded" if value is None else str(value)

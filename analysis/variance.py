@@ -4,8 +4,7 @@ Random-effects model: y = mean + one normal effect per level of every factor + a
 be crossed (configurations share seeds) or nested (reruns within configuration and seed). The components are MINQUE(0)
 estimates: quadratic forms set equal to their expectations, in closed form, with sums over groups only. For balanced
 data they are the ANOVA estimates, which REML gives too when they are positive; for unbalanced data they are unbiased
-but less precise than REML. A component that comes out negative is
-set to 0 and the others are estimated again without it.
+but less precise than REML. A component that comes out negative is set to 0 and the others are estimated again.
 
 Intervals invert a simulated test: those values of a component under which an estimate as low, or as high, as the one
 found has a probability above 2.5 %, the other components as estimated. For a single component that is the chi-square
@@ -76,10 +75,9 @@ class Model:
         self.levels = [int(own.max()) + 1 for own in codes]
         self.expected = _expected(codes)
         rows = np.arange(n)
-        self.design = [
-            sparse.csr_array((np.ones(n), (rows, own)), shape=(n, levels))
-            for own, levels in zip(codes, self.levels, strict=True)
-        ]
+        shapes = [(n, levels) for levels in self.levels]
+        ones = [(np.ones(n), (rows, own)) for own in codes]
+        self.design = [sparse.csr_array(one, shape=shape) for one, shape in zip(ones, shapes, strict=True)]
         self.transposed = [sparse.csr_array(z.T) for z in self.design]
 
     def forms(self, values: Values, other: Values | None = None) -> Values:
@@ -248,7 +246,6 @@ def _expected(codes: Sequence[NDArray[np.intp]]) -> Values:
 
 def _residual_only(n: int) -> Model:
     model = Model({"constant": np.zeros(n, dtype=np.intp)})
-    model.names, model.levels = [RESIDUAL], [n]
+    model.names, model.levels, model.expected = [RESIDUAL], [n], model.expected[-1:, -1:]
     model.design, model.transposed = model.design[-1:], model.transposed[-1:]
-    model.expected = model.expected[-1:, -1:]
     return model

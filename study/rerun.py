@@ -145,7 +145,8 @@ def _train_in_worker(run: RunDirectory) -> None:
     paths = os.pathsep.join(filter(None, (str(SOURCE_ROOT), os.environ.get("PYTHONPATH"))))
     environment = os.environ | worker_environment(run.study.resources.device) | {"PYTHONPATH": paths}
     code = "import sys, pathlib, study.rerun as rerun; rerun.train_here(pathlib.Path(sys.argv[1]))"
-    done = subprocess.run([sys.executable, "-c", code, str(run.path)], env=environment, stdout=sys.stderr, check=False)
+    words = [sys.executable, "-c", code, str(run.path)]
+    done = subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=False)  # stdout is for the result
     ((trial, seed),) = run.replicas
     if run.outcome(trial.replica_id(seed)) is None:
         error = f"the training process ended with code {done.returncode}"
