@@ -75,7 +75,7 @@ def compare_rows(first: pd.DataFrame, second: pd.DataFrame, replicas: pd.DataFra
     labels = np.array([f"{phase} {name}" for phase, name in zip(known["phase"], known["name"], strict=True)], object)
     seen = np.zeros((2, len(labels)), dtype=bool)
     seen[side, metric] = True
-    shared = seen.all(axis=0)[metric]
+    shared = (seen[0] & seen[1])[metric]
     by_trial = _differing(rows[shared].reset_index(drop=True), side[shared], replicas)
     only = [tuple(sorted(labels[seen[one] & ~seen[1 - one]])) for one in (0, 1)]
     return RowComparison(by_trial, *only)
