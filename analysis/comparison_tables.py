@@ -1,55 +1,69 @@
 """What two runs of the same study have in common, as tables and sentences."""
 
+import re
+from collections.abc import Sequence
+
 from analysis.captions import count
 from analysis.cells import Cell, Table
-from analysis.comparison import (
+from analysis.comparison import Comparison
+from analysis.comparison_verdicts import (
     FEWEST_SEEDS_SPREAD,
     IDENTICAL,
     SHIFTED,
     SPREAD,
     WITHIN_NOISE,
-    Comparison,
     ConfigurationChange,
 )
 from analysis.sentences import MOST_NAMED, joined
 
+_HASH = re.compile(r"[0-9a-f]{40,}")
 _ORDER = (SHIFTED, SPREAD)
 
 
 def comparison_tables(found: Comparison, scale: float = 100.0) -> list[Table]:
-    """Verdicts, and what differs in provenance where anything does.
+    """Verdicts, where rows first differ and what differs in provenance, as far as anything does.
 
     Args:
         found: from ``compare``.
         scale: what differences are multiplied by; 100 makes percentage points of fractions.
     """
     columns = [
-        "configuration",
-        "verdict",
-        "common seeds",
-        "difference",
-        "95 % interval",
-        "p (shift)",
-        "test",
-        "std ratio",
-        "p (spread)",
-        "first row that differs",
-        "its values",
-    ]
-    rows = [_row(one, scale) for one in found.changes]
+        "configuration", "verdict", "seeds", "difference", "95 % interval", "p (shift)", "std ratio", "p (spread)",
+    ]  # fmt: skip
+    tests = ", ".join(dict.fromkeys(one.test for one in found.changes if one.test)) or "none"
     caption = (
         f"{found.metric} of {found.second} minus {found.first}, paired by seed, over seeds that both finished. "
-        f"p-values Holm-corrected over {count(len(found.changes), 'configuration')}; spread is tested from "
-        f"{FEWEST_SEEDS_SPREAD} seeds on. Rerun noise: {found.noise.source}"
+        f"p-values Holm-corrected over {count(len(found.changes), 'configuration')}; test of a shift: {tests}; spread "
+        f"is tested from {FEWEST_SEEDS_SPREAD} seeds on. Rerun noise: {found.noise.source}"
     )
     if found.noise.std:
         caption += f", standard deviation {scale * found.noise.std:.3f} points"
+    rows = [_row(one, scale) for one in found.changes]
     tables = [Table("Verdict by configuration", columns, rows, f"{caption}.", "comparison")]
+    places: list[list[Cell]] = [
+        [one.configuration, at.place, _value(at.first), _value(at.second), f"{at.rows:,} of {at.compared:,}"]
+        for one in found.changes
+        if (at := one.first_difference)
+    ]
+    if places:
+        caption = "In the order of training. Wall-clock, timing and memory are not compared. Rows: how many differ."
+        columns = ["configuration", "first row that differs", found.first, found.second, "rows"]
+        tables.append(Table("Where the runs part", columns, places, caption, "first_differences"))
     if found.provenance:
-        differing: list[list[Cell]] = [list(row) for row in found.provenance]
-        names = ["what", found.first, found.second]
-        tables.append(Table("What differs", names, differing, "Code, versions, hardware and data.", "provenance"))
+        tables.append(provenance_table(found.provenance, found.first, found.second))
     return tables
+
+
+def provenance_table(differing: Sequence[tuple[str, str, str]], first: str, second: str) -> Table:
+    """What differs between the origins of two runs, hashes shortened.
+
+    Args:
+        differing: from ``provenance_differences``.
+        first: what the first is called.
+        second: what the second is called.
+    """
+    rows: list[list[Cell]] = [[_HASH.sub(lambda found: found[0][:12], cell) for cell in row] for row in differing]
+    return Table("What differs", ["what", first, second], rows, "Code, versions, hardware and data.", "provenance")
 
 
 def comparison_sentences(found: Comparison) -> list[str]:
@@ -79,7 +93,7 @@ def comparison_sentences(found: Comparison) -> list[str]:
     for parameters in dict.fromkeys(one.parameters for one in found.changes if one.parameters):
         labels = [one.configuration for one in found.changes if one.parameters == parameters]
         same_label = joined(labels[:MOST_NAMED], len(labels))
-        sentences.append(f"Not the same configuration under the same label: {same_label} ({'; '.join(parameters)}).")
+        sentences.append(f"Other parameters under the same label: {same_label} ({'; '.join(parameters)}).")
     for label, names in ((found.first, found.gone_metrics), (found.second, found.new_metrics)):
         if names:
             sentences.append(f"Only {label} measures {joined(names[:MOST_NAMED], len(names))}.")
@@ -90,7 +104,7 @@ def comparison_sentences(found: Comparison) -> list[str]:
 
 
 def _row(one: ConfigurationChange, scale: float) -> list[Cell]:
-    gap, where = one.difference, one.first_difference
+    gap = one.difference
     interval = None if gap is None or gap.low is None or gap.high is None else (scale * gap.low, scale * gap.high)
     return [
         one.configuration,
@@ -99,11 +113,8 @@ def _row(one: ConfigurationChange, scale: float) -> list[Cell]:
         None if gap is None else f"{scale * gap.mean:+.2f}",
         None if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
         _p(one.p_shift),
-        one.test or None,
         None if one.spread_ratio is None else f"{one.spread_ratio:.2f}",
         _p(one.p_spread),
-        None if where is None else where.place,
-        None if where is None else f"{_value(where.first)} against {_value(where.second)}",
     ]
 
 

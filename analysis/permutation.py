@@ -6,13 +6,16 @@ Under the null hypothesis a pair's two values can be exchanged, which flips the 
 Sources: Fisher 1935; random patterns, Phipson and Smyth 2010; spread from absolute deviations, Brown and Forsythe 1974.
 """
 
+from collections.abc import Iterator
+from functools import cache
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 MOST_SEEDS_EXACT = 14  # 2**14 sign patterns
 RANDOM_SIGN_PATTERNS = 20_000
-_BATCH = 4_000_000  # sums held at once
+_BATCH = 4_000_000  # sums, and signs, held at once
 
 
 def smallest_permutation_p(n: int) -> float:
@@ -32,18 +35,17 @@ def sign_flip_p(gaps: ArrayLike) -> NDArray[np.float64]:
     """
     table = np.asarray(gaps, dtype=np.float64)
     n = table.shape[-1]
-    patterns = _sign_patterns(n)
     flat = table.reshape(-1, n)
     # Sums that differ by rounding only are equal, as scipy.stats.permutation_test has it.
     observed = np.abs(flat.sum(axis=-1)) - 1e-13 * np.abs(flat).sum(axis=-1)
-    p = np.empty(len(flat))
-    size = max(1, _BATCH // len(patterns))
-    for start in range(0, len(flat), size):
-        part = slice(start, start + size)
-        extreme = np.abs(flat[part] @ patterns.T) >= observed[part, None]
-        p[part] = extreme.mean(axis=-1)
-    if n > MOST_SEEDS_EXACT:
-        p = (p * len(patterns) + 1) / (len(patterns) + 1)
+    extreme, tried = np.zeros(len(flat)), 0
+    for patterns in _sign_patterns(n):
+        tried += len(patterns)
+        size = max(1, _BATCH // len(patterns))
+        for start in range(0, len(flat), size):
+            part = slice(start, start + size)
+            extreme[part] += (np.abs(flat[part] @ patterns.T) >= observed[part, None]).sum(axis=-1)
+    p = extreme / tried if n <= MOST_SEEDS_EXACT else (extreme + 1) / (tried + 1)
     return p.reshape(table.shape[:-1])
 
 
@@ -67,10 +69,20 @@ def _deviations(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(np.abs(values - centre[..., None]), dtype=np.float64)
 
 
-def _sign_patterns(n: int) -> NDArray[np.float64]:
-    """Shape (patterns, n); of two patterns that are each other's negative one is enough for a two-sided test."""
+def _sign_patterns(n: int) -> Iterator[NDArray[np.float64]]:
+    """Blocks of shape (patterns, n): all of them, or random ones."""
     if n <= MOST_SEEDS_EXACT:
-        bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
-    else:
-        bits = np.random.default_rng(0).integers(2, size=(RANDOM_SIGN_PATTERNS, n))
+        yield _all_patterns(n)
+        return
+    rng = np.random.default_rng(0)
+    size = max(1, _BATCH // n)
+    for start in range(0, RANDOM_SIGN_PATTERNS, size):
+        bits = rng.integers(2, size=(min(size, RANDOM_SIGN_PATTERNS - start), n), dtype=np.int8)
+        yield np.asarray(1 - 2 * bits, dtype=np.float64)
+
+
+@cache
+def _all_patterns(n: int) -> NDArray[np.float64]:
+    """Of two patterns that are each other's negative one is enough for a two-sided test: shape (2**(n - 1), n)."""
+    bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
     return np.asarray(1 - 2 * bits, dtype=np.float64)

@@ -4,15 +4,16 @@ Wall-clock times are not compared, nor the phase ``timing`` and memory: they are
 one version measures is no difference; a row that is missing of a metric that both measure is one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from analysis.records import METRICS_KEY, Run
 from analysis.series import REPLICA
 
-_NOT_REPRODUCIBLE = ("timing",)
+_NOT_REPRODUCIBLE = "timing"
 _MOMENT = ["task", "epoch", "step"]
 _NAME = ["phase", "name"]
 
@@ -57,45 +58,71 @@ class RowComparison:
     only_second: tuple[str, ...]
 
 
-def compare_rows(first: Run, second: Run, replicas: pd.DataFrame) -> RowComparison:
+def compare_rows(first: pd.DataFrame, second: pd.DataFrame, replicas: pd.DataFrame) -> RowComparison:
     """Compare the metric rows of the replicas that both runs have.
 
     Args:
-        first: a run.
-        second: the other.
+        first: ``metrics`` of a run; of rows with an equal ``METRICS_KEY`` the last counts.
+        second: those of the other.
         replicas: columns trial_id and seed as in ``first``, and ``second_trial_id``, one row per common replica.
     """
-    a = _comparable(first.metrics, replicas[[*REPLICA]].assign(own=replicas["trial_id"]))
-    b = _comparable(
-        second.metrics, replicas[["second_trial_id", "seed"]].set_axis(REPLICA, axis=1).assign(own=replicas["trial_id"])
-    )
-    names = [set(zip(frame["phase"], frame["name"], strict=True)) for frame in (_names(a), _names(b))]
-    shared = pd.DataFrame(sorted(names[0] & names[1]), columns=_NAME)
-    sides = (frame.merge(shared, on=_NAME) for frame in (a, b))
-    merged = pd.merge(*sides, on=METRICS_KEY, how="outer", suffixes=("_first", "_second"), indicator="side")
-    values = merged[["value_first", "value_second"]].to_numpy(dtype=np.float64, na_value=np.nan)
+    others = replicas[["second_trial_id", "seed"]].set_axis(REPLICA, axis=1)
+    sides = [_comparable(first, replicas[REPLICA]), _comparable(second, others)]
+    rows = pd.concat(sides, ignore_index=True)
+    side = (np.arange(len(rows)) >= len(sides[0])).astype(int)
+    metric = _codes(rows, _NAME)
+    known = rows.loc[np.unique(metric, return_index=True)[1], _NAME]
+    labels = np.array([f"{phase} {name}" for phase, name in zip(known["phase"], known["name"], strict=True)], object)
+    seen = np.zeros((2, len(labels)), dtype=bool)
+    seen[side, metric] = True
+    shared = (seen[0] & seen[1])[metric]
+    by_trial = _differing(rows[shared].reset_index(drop=True), side[shared], replicas)
+    only = [tuple(sorted(labels[seen[one] & ~seen[1 - one]])) for one in (0, 1)]
+    return RowComparison(by_trial, *only)
+
+
+def _differing(rows: pd.DataFrame, side: NDArray[np.intp], replicas: pd.DataFrame) -> dict[str, FirstDifference]:
+    """The first difference of every trial of the first run that has one."""
+    key = _codes(rows, ["replica", *_MOMENT, *_NAME])
+    firsts = np.unique(key, return_index=True)[1]
+    values, present = np.full((len(firsts), 2), np.nan), np.zeros((len(firsts), 2), dtype=bool)
+    values[key, side], present[key, side] = rows["value"].to_numpy(dtype=np.float64), True
     # Equal bits, or both NaN; a row of one run alone differs.
-    equal = (values[:, 0] == values[:, 1]) | np.isnan(values).all(axis=1)
-    differing = merged[~(equal & (merged["side"] == "both").to_numpy())]
-    compared, counts = merged.groupby("trial_id").size(), differing.groupby("trial_id").size()
-    earliest = differing.sort_values([*_MOMENT, "seed", *_NAME], na_position="last").drop_duplicates("trial_id")
+    bits = values.view(np.int64)
+    equal = ((bits[:, 0] == bits[:, 1]) | np.isnan(values).all(axis=1)) & present.all(axis=1)
+    trials = replicas["trial_id"].to_numpy()
+    compared = pd.Series(trials[rows["replica"].to_numpy()[firsts]]).value_counts()
+    merged = rows.iloc[firsts[~equal]].drop(columns="value")
+    merged["trial_id"] = trials[merged["replica"]]
+    merged["seed"] = replicas["seed"].to_numpy()[merged["replica"]]
+    merged["key"] = np.flatnonzero(~equal)
+    counts = merged["trial_id"].value_counts()
+    earliest = merged.sort_values([*_MOMENT, "seed", *_NAME], na_position="last").drop_duplicates("trial_id")
     found = {}
     for row in earliest.to_dict("records"):
-        trial = row["trial_id"]
+        trial, place = str(row["trial_id"]), row["key"]
         task, epoch, step = (None if pd.isna(row[at]) else int(row[at]) for at in _MOMENT)
-        sides_seen = {"first": row["side"] != "right_only", "second": row["side"] != "left_only"}
-        one, other = (float(row[f"value_{side}"]) if seen else None for side, seen in sides_seen.items())
-        moment = (int(row["seed"]), row["phase"], task, epoch, step, row["name"])
+        one, other = (float(values[place, at]) if present[place, at] else None for at in (0, 1))
+        moment = (int(row["seed"]), str(row["phase"]), task, epoch, step, str(row["name"]))
         found[trial] = FirstDifference(*moment, one, other, int(counts[trial]), int(compared[trial]))
-    only = [tuple(sorted(" ".join(pair) for pair in mine - others)) for mine, others in (names, names[::-1])]
-    return RowComparison(found, *only)
+    return found
 
 
 def _comparable(metrics: pd.DataFrame, replicas: pd.DataFrame) -> pd.DataFrame:
-    rows = metrics[~metrics["phase"].isin(_NOT_REPRODUCIBLE) & ~metrics["name"].str.contains("memory")]
-    rows = rows.merge(replicas, on=REPLICA, how="inner").drop(columns=["trial_id", "wall_s"])
-    return rows.rename(columns={"own": "trial_id"})
+    """Reproducible rows of the replicas: columns replica (place in ``replicas``), task, epoch, step, phase, name,
+    value."""
+    places = pd.MultiIndex.from_frame(replicas).get_indexer(pd.MultiIndex.from_frame(metrics[REPLICA]))
+    names, known = pd.factorize(metrics["name"])
+    no_memory = np.array(["memory" not in name for name in known], dtype=bool)[names]
+    kept = (places >= 0) & no_memory & (metrics["phase"] != _NOT_REPRODUCIBLE).to_numpy(dtype=bool)
+    return metrics.loc[kept, [*_MOMENT, *_NAME, "value"]].assign(replica=places[kept])
 
 
-def _names(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame[_NAME].drop_duplicates()
+def _codes(rows: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.intp]:
+    """Equal integers for rows that agree in the columns, nulls being equal; 0 to the number of different ones."""
+    codes = np.zeros(len(rows), dtype=np.int64)
+    for column in columns:
+        # Renumbered at every column, so that products of their sizes never overflow.
+        own, levels = pd.factorize(rows[column])
+        codes = pd.factorize(codes * (len(levels) + 1) + own + 1)[0].astype(np.int64)
+    return codes

@@ -4,8 +4,7 @@ Random-effects model: y = mean + one normal effect per level of every factor + a
 be crossed (configurations share seeds) or nested (reruns within configuration and seed). The components are MINQUE(0)
 estimates: quadratic forms set equal to their expectations, in closed form, with sums over groups only. For balanced
 data they are the ANOVA estimates, which REML gives too when they are positive; for unbalanced data they are unbiased
-but less precise than REML. A component that comes out negative is
-set to 0 and the others are estimated again without it.
+but less precise than REML. A component that comes out negative is set to 0 and the others are estimated again.
 
 Intervals invert a simulated test: those values of a component under which an estimate as low, or as high, as the one
 found has a probability above 2.5 %, the other components as estimated. For a single component that is the chi-square
@@ -72,24 +71,14 @@ class Model:
     def __init__(self, factors: Mapping[str, NDArray[np.intp]]):
         n = len(next(iter(factors.values())))
         self.names = [*factors, RESIDUAL]
-        self.levels = [int(codes.max()) + 1 for codes in factors.values()] + [n]
+        codes = [*factors.values(), np.arange(n)]
+        self.levels = [int(own.max()) + 1 for own in codes]
+        self.expected = _expected(codes)
         rows = np.arange(n)
-        shape = [(n, levels) for levels in self.levels[:-1]]
-        self.design = [
-            sparse.csr_array((np.ones(n), (rows, codes)), shape=size)
-            for codes, size in zip(factors.values(), shape, strict=True)
-        ] + [sparse.eye_array(n, format="csr")]
-        sizes = [np.asarray(z.sum(axis=0)).ravel() for z in self.design]
-        # V 1 for V = Z Z', and the traces of M V_k M V_l with M the centring matrix.
-        row_sums = [z @ size for z, size in zip(self.design, sizes, strict=True)]
-        expected = np.empty((len(self.names), len(self.names)))
-        for k, z in enumerate(self.design):
-            for other in range(k, len(self.design)):
-                shared = (z.T @ self.design[other]).tocsr().power(2).sum()
-                cross = 2 / n * row_sums[k] @ row_sums[other]
-                both = row_sums[k].sum() * row_sums[other].sum() / n**2
-                expected[k, other] = expected[other, k] = shared - cross + both
-        self.expected = expected
+        shapes = [(n, levels) for levels in self.levels]
+        ones = [(np.ones(n), (rows, own)) for own in codes]
+        self.design = [sparse.csr_array(one, shape=shape) for one, shape in zip(ones, shapes, strict=True)]
+        self.transposed = [sparse.csr_array(z.T) for z in self.design]
 
     def forms(self, values: Values, other: Values | None = None) -> Values:
         """Quadratic (or, with ``other``, bilinear) forms y' M Z Z' M x of every component.
@@ -103,7 +92,7 @@ class Model:
         """
         first = values - values.mean(axis=0)
         second = first if other is None else other - other.mean(axis=0)
-        return np.stack([np.einsum("ls,ls->s", z.T @ first, z.T @ second) for z in self.design])
+        return np.stack([np.einsum("ls,ls->s", z @ first, z @ second) for z in self.transposed])
 
     def estimate(self, values: Values) -> Values:
         """Components of variance, >= 0, shape (components,), of values of shape (N,)."""
@@ -230,13 +219,33 @@ def _same(first: NDArray[np.intp], second: NDArray[np.intp]) -> bool:
 
 
 def _singular(factors: Mapping[str, NDArray[np.intp]]) -> bool:
-    expected = Model(factors).expected
+    n = len(next(iter(factors.values())))
+    expected = _expected([*factors.values(), np.arange(n)])
     scale = np.sqrt(np.diag(expected))
     return bool((scale <= 0).any() or np.linalg.cond(expected / np.outer(scale, scale)) > 1e8)
 
 
+def _expected(codes: Sequence[NDArray[np.intp]]) -> Values:
+    """Traces of M V_k M V_l with V = Z Z' and M the centring matrix, shape (components, components).
+
+    Args:
+        codes: level of every observation, shape (N,), for each component.
+    """
+    n = len(codes[0])
+    row_sums = [np.bincount(own)[own].astype(np.float64) for own in codes]  # V 1
+    expected = np.empty((len(codes), len(codes)))
+    for k, own in enumerate(codes):
+        for other in range(k, len(codes)):
+            together = np.unique(own * (int(codes[other].max()) + 1) + codes[other], return_counts=True)[1]
+            shared = float((together.astype(np.float64) ** 2).sum())
+            cross = 2 / n * row_sums[k] @ row_sums[other]
+            both = row_sums[k].sum() * row_sums[other].sum() / n**2
+            expected[k, other] = expected[other, k] = shared - cross + both
+    return expected
+
+
 def _residual_only(n: int) -> Model:
     model = Model({"constant": np.zeros(n, dtype=np.intp)})
-    model.names, model.levels, model.design = [RESIDUAL], [n], model.design[-1:]
-    model.expected = model.expected[-1:, -1:]
+    model.names, model.levels, model.expected = [RESIDUAL], [n], model.expected[-1:, -1:]
+    model.design, model.transposed = model.design[-1:], model.transposed[-1:]
     return model

@@ -1,4 +1,4 @@
-"""The command line: run, list, show, resume, status, report, export, ui.
+"""The command line: run, list, show, resume, status, report, compare, rerun, export, ui.
 
 Exit codes: 0 done, 1 some replicas failed, 2 bad input (one line), 130 interrupted. Results go to stdout, progress and
 logs to stderr.
@@ -143,21 +143,79 @@ def report(run_dir: RunDir) -> None:
 
 
 @app.command()
-def export(
-    run_dir: RunDir,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="new or empty folder")],
-    peft: Annotated[bool, typer.Option("--peft", help="as adapter folders that PEFT loads")] = False,
-    replica: Annotated[
-        str | None, typer.Option(metavar="REPLICA_ID", help="which one [the best finished one with LoRA]")
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="the run as it was")],
+    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="the run that may have changed")],
+    rerun: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN", help="a rerun of RUN_A, to measure rerun noise; repeatable")
     ] = None,
-    all_: Annotated[bool, typer.Option("--all", help="every finished one with LoRA, each in DIR/REPLICA_ID")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.md", help="[RUN_B/report/compare_<run of RUN_A>.md]")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
 ) -> None:
-    """Write trained LoRA replicas for other tools."""
-    if not peft:
-        raise InputError("export: a format is needed; allowed: --peft")
+    """What changed between two runs of the same configurations and seeds, and what moved the number."""
+    from study.compare import compare_runs
+
+    compare_runs(run_a, run_b, rerun or [], out, json)
+
+
+@app.command()
+def rerun(
+    run_dir: RunDir,
+    replica: Annotated[str, typer.Option(metavar="REPLICA_ID", help="which one; see trials.parquet")],
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="keep what is trained as a run directory")] = None,
+    json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
+) -> None:
+    """Train one replica again, on this machine, and say whether it is bit-equal: exit code 0, else 1.
+
+    The run itself is only read; nothing goes to MLflow.
+    """
+    from study.rerun import rerun as again
+
+    raise typer.Exit(again(run_dir, replica, out, json))
+
+
+@app.command()
+def export(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="run directories; one for --peft")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="new or empty folder; for --parquet also an earlier data set")
+    ],
+    parquet: Annotated[
+        bool, typer.Option("--parquet", help="all runs as one data set: DIR/trials and DIR/metrics, partitioned")
+    ] = False,
+    peft: Annotated[
+        bool, typer.Option("--peft", help="trained LoRA replicas as adapter folders that PEFT loads")
+    ] = False,
+    replica: Annotated[
+        str | None, typer.Option(metavar="REPLICA_ID", help="--peft: which one [the best finished one with LoRA]")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="--peft: every finished one with LoRA, each in DIR/REPLICA_ID")
+    ] = False,
+) -> None:
+    """Write runs, or trained LoRA replicas, for other tools.
+
+    --parquet merges the records of many runs: DIR/trials/study=NAME/run_id=ID/trials.parquet and the same under
+    DIR/metrics. Exporting a run again replaces it. pandas: read_parquet("DIR/trials"); DuckDB: from
+    read_parquet("DIR/trials/**/*.parquet", hive_partitioning=true); polars: scan_parquet("DIR/trials",
+    hive_partitioning=True).
+    """
+    if parquet == peft:
+        raise InputError("export: one format is needed; allowed: --parquet or --peft")
+    if parquet:
+        if replica is not None or all_:
+            raise InputError("export: --replica and --all choose adapters; allowed with --peft only")
+        from study.merge import export_parquet
+
+        export_parquet(run_dirs, out)
+        return
+    if len(run_dirs) > 1:
+        raise InputError(f"export --peft: {len(run_dirs)} run directories given; one is allowed")
     from study.export import export_peft  # torch and timm
 
-    export_peft(run_dir, replica, all_, out)
+    export_peft(run_dirs[0], replica, all_, out)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis.report import Report
+from analysis.document import Report, Section
 from analysis.tables import Table
 from study.progress import duration
 from study.rundir import RunDirectory
@@ -99,6 +99,20 @@ def show(report: Report, run: RunDirectory, split: TimeSplit | None, warnings: l
         console.print(f"{'time':<12} {split.line()}", highlight=False, markup=False, soft_wrap=True)
     for line in warnings:
         console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True)
+
+
+def print_section(section: Section) -> None:
+    """Print sentences and tables to stdout, cells broken where the terminal, or ``MIN_WIDTH``, is narrower."""
+    console = Console()
+    console = Console(width=max(MIN_WIDTH, console.width) if console.is_terminal else MIN_WIDTH)
+    prose = min(console.width, PROSE_WIDTH)
+    console.print(section.title, style="bold", highlight=False, markup=False)
+    for line in section.sentences:
+        text = textwrap.fill(line, prose, initial_indent="- ", subsequent_indent="  ", **AT_SPACES)
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    for table in section.tables:
+        console.print()
+        console.print(_rich(table, prose))
 
 
 def _places(report: Report, run: RunDirectory) -> dict[str, str]:

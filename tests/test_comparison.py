@@ -11,8 +11,9 @@ from synthetic import make_run, seeded_finals
 
 from analysis import variance
 from analysis.cause import CAUSES, CODE, HYPERPARAMETER, RERUN, SEED, cause_of_runs, cause_sentence, causes
-from analysis.comparison import IDENTICAL, SHIFTED, SPREAD, UNDECIDED, WITHIN_NOISE, compare
+from analysis.comparison import compare
 from analysis.comparison_tables import comparison_sentences, comparison_tables
+from analysis.comparison_verdicts import IDENTICAL, OTHER, SHIFTED, SPREAD, UNDECIDED, WITHIN_NOISE
 from analysis.permutation import sign_flip_p, spread_p
 from analysis.records import RecordsError, read_run, write_metrics
 
@@ -199,7 +200,7 @@ def test_what_only_one_run_has_is_listed(tmp_path):
     assert x.only_first == (3,) and x.verdict != IDENTICAL
     assert y.only_first == (10, 11) and y.verdict == IDENTICAL
     text = " ".join(comparison_sentences(found))
-    assert "Only r1 has z." in text and "only r1 finished seed 10, 11" in text
+    assert "Only a has z." in text and "only a finished seed 10, 11" in text
 
 
 def test_differing_provenance_is_listed(tmp_path):
@@ -216,11 +217,18 @@ def test_configurations_match_by_label_where_the_ids_differ_and_say_so(tmp_path)
     first, second = two_runs(tmp_path, FINALS, FINALS)
     for frame in (second.trials, second.metrics):
         frame["trial_id"] = "new" + frame["trial_id"].astype(str)
+    found = compare(first, second)
+    assert verdicts(found) == [IDENTICAL, IDENTICAL] and found.changes[0].parameters == ()
+    second.trials["param.placement"] = "linear"
+    found = compare(first, second)
+    # A parameter that only the newer version knows is named, and is no other value.
+    assert verdicts(found) == [IDENTICAL, IDENTICAL]
+    assert found.changes[0].parameters == ("placement: not recorded -> linear",)
     second.trials["param.lr_fast"] = 0.07
     found = compare(first, second)
-    assert verdicts(found) == [IDENTICAL, IDENTICAL]
-    assert found.changes[0].parameters == ("lr_fast: 0.05 -> 0.07",)
-    assert any("Not the same configuration" in sentence for sentence in comparison_sentences(found))
+    assert verdicts(found) == [OTHER, OTHER]
+    assert found.changes[0].parameters[0] == "lr_fast: 0.05 -> 0.07"
+    assert any("lr_fast: 0.05 -> 0.07" in sentence for sentence in comparison_sentences(found))
 
 
 def test_nothing_in_common_is_one_clear_line(tmp_path):

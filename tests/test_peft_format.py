@@ -224,7 +224,7 @@ def test_bad_exports_are_one_line_and_exit_code_2(runs, tmp_path: Path, capsys) 
     norms = linear.study.trials[0].replica_id(1)
     Checkpoints(linear.path / "checkpoints", {1: norms}).save(1, 0, {"head.weight": torch.zeros(16, 4)}, [])
     cases = {
-        "a format is needed": ("export", linear.path, "--out", empty),
+        "one format is needed": ("export", linear.path, "--out", empty),
         "--out": ("export", linear.path, "--peft"),
         "not a run directory": ("export", tmp_path, "--peft", "--out", empty),
         f"allowed: {waiting}": ("export", linear.path, "--peft", "--replica", "nobody", "--out", empty),
