@@ -17,9 +17,10 @@ from analysis.against_notes import (
 from analysis.continual import backward_transfer, forgetting
 from analysis.continual_tables import accuracy_matrices, continual_table, matrix_table
 from analysis.departure import departures
+from analysis.departure_plots import departure_timeline
 from analysis.early_signals import early_signals
 from analysis.instability import stabilities
-from analysis.instability_plots import departure_timeline, final_values_strip, performance_profiles, variance_components
+from analysis.instability_plots import final_values_strip, performance_profiles, variance_components
 from analysis.instability_sentences import departure_sentence, signal_sentence, spread_sentence
 from analysis.instability_tables import departure_table, signal_table, spread_table
 from analysis.power import noises, pairing_noise, power_sentence, seeds_needed, smallest_difference
