@@ -11,9 +11,21 @@ from analysis.captions import measured_setting
 from analysis.departure import Departure
 from analysis.records import Run
 from analysis.series import REPLICA, accuracy_by_boundary, boundary_kind, task_count
-from analysis.style import MOST_PANELS, PALETTE, Picture, add_legend, new_figure, panel_grid, panel_title, say_nothing
+from analysis.style import (
+    MOST_PANELS,
+    PALETTE,
+    Picture,
+    add_legend,
+    each_seed,
+    new_figure,
+    panel_grid,
+    panel_title,
+    say_nothing,
+    some_seeds,
+)
 
 BAD, GOOD = PALETTE[2], "#8A8A8A"
+MOST_NAMED = 8  # bad seeds of one configuration that are named
 
 
 def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
@@ -27,7 +39,9 @@ def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
     figure = new_figure(run)
     panels, columns = panel_grid(figure, len(labels))
     kind, boundaries = boundary_kind(run), task_count(run)
-    curves = accuracy_by_boundary(run)
+    every = accuracy_by_boundary(run)
+    curves = some_seeds(every[every["configuration"].isin(labels)])
+    drawn = set(zip(curves["trial_id"], curves["seed"], strict=True))
     for label, axes in zip(labels, panels, strict=False):
         own = [one for one in found if one.configuration == label]
         left = {(one.trial_id, one.seed): one for one in own}
@@ -38,7 +52,7 @@ def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
             )
             line = "--" if bad else "-"
             axes.plot(curve["boundary"] + 1, 100 * curve["accuracy"], linestyle=line, marker=".", **style)
-            if bad:
+            if bad and len(own) <= MOST_NAMED:
                 axes.annotate(
                     f"seed {bad.seed}",
                     (curve["boundary"].iloc[-1] + 1, 100 * curve["accuracy"].iloc[-1]),
@@ -48,7 +62,7 @@ def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
                     fontsize=8,
                     color=BAD,
                 )
-        for one in own:
+        for one in (one for one in own if (one.trial_id, one.seed) in drawn):
             if one.boundary is not None and one.fence is not None:
                 reached = one.accuracy is not None and one.accuracy == one.accuracy
                 height = one.accuracy if reached and one.accuracy is not None else one.fence
@@ -66,12 +80,13 @@ def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
         Line2D([], [], color="black", marker="X", linestyle="", label="left the pack (at the fence where it diverged)"),
     ]
     more = len({one.configuration for one in found}) - len(labels)
-    note = f"{measured_setting(run)}{f'; {more} more configurations in the table' if more > 0 else ''}"
+    seeds = each_seed(run)
+    parts = [measured_setting(run), *([seeds] if seeds != "each seed" else [])]
+    note = "; ".join([*parts, *([f"{more} more configurations in the table"] if more > 0 else [])])
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=10, title=note, title_fontsize=9)
-    shown = curves[curves["configuration"].isin(labels)]
     left_at = {(one.trial_id, one.seed): one.boundary for one in found}
-    replicas = list(zip(shown["trial_id"], shown["seed"], strict=True))
-    frame = shown.assign(
+    replicas = list(zip(curves["trial_id"], curves["seed"], strict=True))
+    frame = curves.assign(
         bad=[replica in left_at for replica in replicas],
         left_at=pd.array([left_at.get(replica) for replica in replicas], dtype="Int64"),
     )
