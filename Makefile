@@ -37,7 +37,7 @@ bench: $(VENV)/.stamp-test  ## run the benchmarks; results in benchmarks/results
 constraints: python  ## resolve pyproject.toml again and write constraints.txt
 	rm -rf $(VENV)-constraints
 	$(PYTHON) -m venv $(VENV)-constraints
-	$(VENV)-constraints/bin/python -m pip install --quiet -e '.[test,notebooks,dashboard,browser]'
+	$(VENV)-constraints/bin/python -m pip install --quiet -e '.[test,notebooks,dashboard,browser,docs]'
 	$(VENV)-constraints/bin/python -m pip freeze --exclude-editable > $(VENV)-constraints/freeze.txt
 	{ sed -n '/^#/p' constraints.txt; \
 	  grep -viE '^(nvidia|triton|cuda)|^#' $(VENV)-constraints/freeze.txt | LC_ALL=C sort -f; } > constraints.new

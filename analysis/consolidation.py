@@ -8,17 +8,21 @@ import pandas as pd
 from analysis.cells import EMPTY, Cell, Table
 from analysis.instability import exact_interval
 from analysis.records import Run
-from analysis.series import ablation_by_task, configurations, task_count
+from analysis.series import ablation_by_task, configurations, destructive_flags, task_count
 
 MOMENTS = ("before", "after")
 
 
 def destructive_counts(run: Run) -> pd.DataFrame:
     """Columns configuration, task (from 0), moment (before | after), destructive, n: seeds in which slow alone was
-    worse than the frozen backbone, of those in which both were measured."""
+    worse than the frozen backbone, of those in which both were measured; only configurations that consolidate, where
+    that was recorded."""
     columns = ["configuration", "task", "moment"]
     frame = ablation_by_task(run)
     frame = frame[frame["part"].isin(["slow", "frozen"])]
+    if asked := set(destructive_flags(run)["configuration"]):
+        # Without consolidation nothing can be destroyed by it.
+        frame = frame[frame["configuration"].isin(asked)]
     wide = frame.pivot_table(index=[*columns, "trial_id", "seed"], columns="part", values="accuracy", aggfunc="last")
     wide = wide.reindex(columns=["slow", "frozen"]).dropna()
     worse = (wide["slow"] < wide["frozen"]).groupby(level=columns).agg(["sum", "size"])

@@ -1,5 +1,7 @@
 """Class-incremental metrics by seed, and the accuracy matrix over seeds."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +10,8 @@ from analysis.captions import measured_caption
 from analysis.cells import Cell, Spread, Table
 from analysis.records import Run
 
+MOST_REPLICAS = 200  # rows of the table by seed
+MOST_MATRICES = 6
 METRICS = {
     "final_accuracy": "final accuracy",
     "average_incremental_accuracy": "average incremental accuracy",
@@ -37,12 +41,13 @@ def accuracy_matrices(run: Run, configuration: str) -> dict[int, NDArray[np.floa
 def continual_table(run: Run) -> Table:
     """Final metrics of every replica that has them, and their mean over the seeds of a configuration, in per cent."""
     rows: list[list[Cell]] = []
+    by_seed = len(run.trials) <= MOST_REPLICAS
     finals = {metric: series.finals_of(run, metric) for metric in METRICS}
     replicas = run.trials["configuration"].value_counts()
     for label in series.configurations(run):
         known = {metric: own[label] for metric, own in finals.items()}
         seeds = sorted(set().union(*(own.index for own in known.values())))
-        for seed in seeds:
+        for seed in seeds if by_seed else []:
             values = [known[metric].get(seed) for metric in METRICS]
             rows.append([label, str(seed), *(None if value is None else f"{100 * value:.2f}" for value in values)])
         planned = int(replicas.get(label, 0))
@@ -51,15 +56,38 @@ def continual_table(run: Run) -> Table:
     caption = (
         "In per cent. Forgetting: mean fall of the earlier tasks from their best accuracy to their last; backward "
         f"transfer: mean change since they were learned. {measured_caption(run)}"
+        f"{'' if by_seed else f' {len(run.trials):,} single seeds are left out: they are in trials.parquet.'}"
     )
     return Table("Continual learning by seed", ["configuration", "seed", *METRICS.values()], rows, caption, "continual")
 
 
-def matrix_table(run: Run, configuration: str) -> Table | None:
-    """The accuracy matrix of a configuration, mean ± standard deviation over seeds; None where none was measured."""
-    matrices = accuracy_matrices(run, configuration)
-    if not matrices:
-        return None
+def matrix_tables(run: Run) -> list[Table]:
+    """The accuracy matrices, mean ± standard deviation over seeds, of the first ``MOST_MATRICES`` configurations in
+    which one was measured."""
+    tables: list[Table] = []
+    for label in series.configurations(run):
+        matrices = accuracy_matrices(run, label) if len(tables) < MOST_MATRICES else {}
+        if matrices:
+            tables.append(_matrix_table(run, label, len(tables), matrices))
+    return tables
+
+
+def matrix_sentences(run: Run, tables: Sequence[Table]) -> list[str]:
+    """Which accuracy matrices are not there.
+
+    Args:
+        run: the run.
+        tables: from ``matrix_tables``.
+    """
+    if not tables:
+        return ["Accuracy on single tasks was not measured, so there is no accuracy matrix."]
+    hidden = len(series.configurations(run.whole)) - len(tables)
+    if hidden <= 0:
+        return []
+    return [f"Accuracy matrices of the first {len(tables)} configurations; {hidden:,} more are left out or have none."]
+
+
+def _matrix_table(run: Run, configuration: str, number: int, matrices: dict[int, NDArray[np.float64]]) -> Table:
     stacked, tasks = np.stack(list(matrices.values())), series.task_count(run)
     rows: list[list[Cell]] = []
     for after in range(tasks):
@@ -70,4 +98,4 @@ def matrix_table(run: Run, configuration: str) -> Table | None:
         rows.append(cells)
     caption = f"Accuracy (%) on each task's own classes, after each task. {measured_caption(run)}"
     columns = ["after task", *(f"task {task + 1}" for task in range(tasks))]
-    return Table(f"Accuracy matrix of {configuration}", columns, rows, caption, "accuracy_matrix")
+    return Table(f"Accuracy matrix of {configuration}", columns, rows, caption, f"accuracy_matrix_{number}")

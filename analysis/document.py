@@ -43,5 +43,5 @@ class Report:
     @property
     def parts(self) -> list[Section]:
         """Everything after the answer, in the order in which it is read."""
-        own = Section("Stability over seeds", self.sentences, self.tables, self.pictures, self.methods)
+        own = Section("Results", self.sentences, self.tables, self.pictures, self.methods)
         return [own, *self.sections]

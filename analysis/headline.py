@@ -6,7 +6,7 @@ from analysis.captions import count, measured_setting
 from analysis.differences import PairedDifference
 from analysis.ranking import Ranking
 from analysis.records import Run
-from analysis.sentences import any_final, joined, others, outcomes, trust_sentence
+from analysis.sentences import any_final, joined, others, outcomes
 from analysis.series import configurations, final_table, final_values
 
 SENTENCES = 3
@@ -19,20 +19,12 @@ def three_sentences(run: Run, lines: Sequence[str]) -> tuple[list[str], list[str
     Where a kind of report has fewer to say, what became of the replicas and what was measured complete them.
     """
     known = list(lines)
-    for more in (_outcome(run), f"Measured on {measured_setting(run)}."):
+    for more in (outcome(run), f"Measured on {measured_setting(run)}."):
         if len(known) < SENTENCES and more not in known:
             known.append(more)
     if len(known) < SENTENCES:
         known.append("Nothing more can be said from these records.")
     return known[:SENTENCES], known[SENTENCES:]
-
-
-def continual_headline(run: Run, found: Sequence[PairedDifference]) -> list[str]:
-    """What differs from the baseline, what cannot be told apart or how far the seeds differ, what became of all."""
-    metric = "final_accuracy"
-    if not any_final(run, metric):
-        return []
-    return [*_compared(run, found, metric, "final accuracy"), trust_sentence(run)]
 
 
 def tuning_headline(
@@ -52,38 +44,40 @@ def tuning_headline(
     compared = _compared(run, found, metric, "final top-1")
     ranked = _ranked([one for one in orders if one.metric == metric])
     second = _floors(floors) or compared[0]
-    return [*([ranked, second] if ranked else [second, compared[1]]), _outcome(run, metric)]
+    return [*([ranked, second] if ranked else [second, compared[1]]), outcome(run, metric)]
 
 
 def _compared(run: Run, found: Sequence[PairedDifference], metric: str, name: str) -> list[str]:
     """Two sentences: what differs from the first configuration, and what does not or how far the seeds differ."""
-    spread = _spread(run, metric, name)
-    if not found:
-        return [_incomparable(run, metric), spread]
+    said = compared_sentences(found, name) if found else [incomparable(run, metric)]
+    return said if len(said) > 1 else [*said, spread_in_brief(run, metric, name)]
+
+
+def compared_sentences(found: Sequence[PairedDifference], name: str) -> list[str]:
+    """What differs from the first configuration, and, where there is both, what does not.
+
+    Args:
+        found: at least one difference.
+        name: of the metric.
+    """
     baseline = found[0].baseline
     told = sorted((one for one in found if one.survives_correction), key=lambda one: -abs(one.mean))
     alike = sorted((one for one in found if not one.survives_correction), key=lambda one: -abs(one.mean))
     seeds = _seeds([one.n for one in found])
     if not told and len(alike) == 1:
         (one,) = alike
-        return [
-            f"{one.configuration} cannot be told apart from {baseline} in {name} ({_points(one)} points, {seeds}).",
-            spread,
-        ]
+        return [f"{one.configuration} cannot be told apart from {baseline} in {name} ({_points(one)} points, {seeds})."]
     if not told:
-        named = _named(alike)
         return [
             f"None of the {len(alike)} other configurations can be told apart from {baseline} in {name} with {seeds} "
-            f"(in points: {named}).",
-            spread,
+            f"(in points: {_named(alike)})."
         ]
     differ = f"Beside {baseline}, {name} changes in points by: {_named(told)} ({seeds}, Holm-corrected p < 0.05)."
-    if not alike:
-        return [differ, spread]
-    return [differ, f"Not told apart from {baseline} with these seeds: {_named(alike)}."]
+    return [differ, f"Not told apart from {baseline} with these seeds: {_named(alike)}."] if alike else [differ]
 
 
-def _incomparable(run: Run, metric: str) -> str:
+def incomparable(run: Run, metric: str) -> str:
+    """Why no configuration can be compared with the first."""
     labels = configurations(run)
     if len(labels) == 1:
         return f"Only {labels[0]} was run, so there is nothing to compare it with."
@@ -92,7 +86,7 @@ def _incomparable(run: Run, metric: str) -> str:
     return f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."
 
 
-def _spread(run: Run, metric: str, name: str) -> str:
+def spread_in_brief(run: Run, metric: str, name: str) -> str:
     """How far the seeds of a configuration differ, from the steadiest to the least steady."""
     table = 100 * final_table(run.whole, metric)
     table = table[table.notna().sum(axis=1) > 1]
@@ -138,7 +132,8 @@ def _floors(floors: Sequence[PairedDifference]) -> str:
     return f"A floor under the learning rate changes final top-1 by {effect} points; {verdict}."
 
 
-def _outcome(run: Run, metric: str = "") -> str:
+def outcome(run: Run, metric: str = "") -> str:
+    """What became of the replicas, and which configurations have no final value of ``metric``."""
     total, statuses = len(run.whole.trials), list(run.whole.trials["status"])
     if not total:
         return f"Of the replicas {outcomes(statuses)}."

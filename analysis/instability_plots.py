@@ -1,28 +1,28 @@
-"""Pictures of instability: every seed's final value, performance profiles, sources of spread, departures."""
+"""Pictures of instability: every seed's final value, performance profiles, sources of spread."""
 
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+import pandas as pd
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from analysis.against_notes import reported_value
 from analysis.captions import count, measured_setting
-from analysis.departure import Departure
 from analysis.instability import Stability, performance_profile
 from analysis.records import Run
-from analysis.series import REPLICA, accuracy_by_boundary, boundary_kind, reported, task_count
+from analysis.series import reported
 from analysis.style import (
     HEIGHT,
+    MOST_PANELS,
     PALETTE,
     Picture,
     add_legend,
     color_and_marker,
     new_figure,
+    panel_grid,
+    panel_title,
     plain_axes,
     say_nothing,
     subtitle,
@@ -30,9 +30,8 @@ from analysis.style import (
 from analysis.variance import Split
 
 MOST_ROWS = 30
-MOST_PANELS = 12
 FEWEST_SEEDS_VIOLIN = 10  # the outline of fewer values is that of the kernel
-BAD, GOOD = PALETTE[2], "#8A8A8A"
+SEED, REPORTED = "#8A8A8A", PALETTE[2]
 
 
 def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Picture:
@@ -48,25 +47,35 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Pic
     axes = figure.subplots()
     plain_axes(axes)
     kinds = {"seed": False, "reported": False}
+    drawn: list[dict[str, Any]] = []
     for row, one in enumerate(shown):
         color, _ = color_and_marker(row)
         percent = 100 * one.values
         if percent.size >= FEWEST_SEEDS_VIOLIN and np.ptp(percent) > 0:
-            drawn: Any = axes.violinplot(percent, [row], orientation="horizontal", widths=0.8, showextrema=False)
-            drawn["bodies"][0].set(facecolor=color, alpha=0.18, edgecolor="none")
+            violin: Any = axes.violinplot(percent, [row], orientation="horizontal", widths=0.8, showextrema=False)
+            violin["bodies"][0].set(facecolor=color, alpha=0.18, edgecolor="none")
         if percent.size:
             # A fixed spread across the row, so that equal values are seen to be several.
             offsets = 0.22 * (np.arange(percent.size) - (percent.size - 1) / 2) / max(percent.size - 1, 1)
             axes.plot(percent, row + offsets, "o", color=color, alpha=0.55, markersize=6, markeredgewidth=0, zorder=3)
             kinds["seed"] = True
+        drawn += [{"configuration": one.configuration, "what": "seed", "value": value} for value in one.values]
         if one.summary and "mean" in one.summary.intervals:
             low, high = one.summary.intervals["mean"]
+            drawn += [
+                {"configuration": one.configuration, "what": "mean, 95 % interval", "value": side}
+                for side in (low, high)
+            ]
             axes.plot([100 * low, 100 * high], [row, row], color="black", linewidth=2.2, zorder=4)
         if one.summary:
             axes.plot(100 * one.summary.mean, row, "|", color="black", markersize=15, markeredgewidth=2.2, zorder=5)
+            drawn.append({"configuration": one.configuration, "what": "mean", "value": one.summary.mean})
         values = [reported_value(run, entry, metric) for entry in reported(run, one.configuration)]
         for value in (value for value in values if value is not None):
-            axes.plot(100 * value, row, "*", color="white", markeredgecolor=BAD, markersize=14, markeredgewidth=1.6)
+            drawn.append({"configuration": one.configuration, "what": "reported", "value": value})
+            axes.plot(
+                100 * value, row, "*", color="white", markeredgecolor=REPORTED, markersize=14, markeredgewidth=1.6
+            )
             kinds["reported"] = True
     axes.set_yticks(range(len(shown)), [textwrap.shorten(one.configuration, 34) for one in shown], parse_math=False)
     axes.set_ylim(max(len(shown), 1) - 0.4, -0.6)
@@ -74,9 +83,10 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Pic
     if not kinds["seed"]:
         say_nothing(axes, "no seed has a final value")
     hidden = f"; {len(found) - len(shown)} more configurations in the table" if len(found) > len(shown) else ""
-    subtitle(axes, f"{measured_setting(run)}; not finished seeds are not drawn{hidden}")
+    note = f"{measured_setting(run)}; not finished seeds are not drawn{hidden}"
+    subtitle(axes, note)
     handles = [
-        Line2D([], [], marker="o", linestyle="", color=GOOD, label="one seed"),
+        Line2D([], [], marker="o", linestyle="", color=SEED, label="one seed"),
         Line2D([], [], marker="|", color="black", linewidth=2.2, markersize=13, label="mean, 95 % bootstrap interval"),
     ]
     if kinds["reported"]:
@@ -85,11 +95,12 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Pic
             "linestyle": "",
             "markersize": 13,
             "color": "white",
-            "markeredgecolor": BAD,
+            "markeredgecolor": REPORTED,
         }
         handles.append(Line2D([], [], label="reported in the notes (1 run), not measured here", **star))
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=10)
-    return figure
+    frame = pd.DataFrame(drawn, columns=["configuration", "what", "value"]).astype({"value": float})
+    return figure.showing(frame, f"Every seed's {metric.replace('_', ' ')} by configuration: {note}.")
 
 
 def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> Picture:
@@ -102,7 +113,7 @@ def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> P
     """
     drawn = [(place, one) for place, one in enumerate(found) if one.values.size][:MOST_PANELS]
     figure = new_figure(run)
-    panels, columns = _panels(figure, len(drawn))
+    panels, columns = panel_grid(figure, len(drawn))
     every = np.concatenate([one.values for _, one in drawn]) if drawn else np.zeros(1)
     margin = 0.08 * max(float(np.ptp(every)), 0.01)
     thresholds = np.linspace(every.min() - margin, every.max() + margin, 400)
@@ -114,7 +125,7 @@ def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> P
         fraction, low, high = profiles[number]
         axes.fill_between(100 * thresholds, low, high, color=color, alpha=0.18, linewidth=0)
         axes.plot(100 * thresholds, fraction, color=color, linewidth=2.2, zorder=3)
-        _panel_title(axes, f"{one.configuration} (n={one.values.size})", columns)
+        panel_title(axes, f"{one.configuration} (n={one.values.size})", columns)
     if not drawn:
         say_nothing(panels[0], "no seed has a final value")
     figure.supylabel("fraction of seeds above the threshold", fontsize=11)
@@ -122,7 +133,16 @@ def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> P
     note = f"; {hidden} more configurations in the table" if hidden > 0 else ""
     label = f"threshold of {metric.replace('_', ' ')} (%)\n{measured_setting(run)}; grey: the other configurations; "
     figure.supxlabel(f"{label}bands: 95 % exact interval at each threshold{note}", fontsize=10, parse_math=False)
-    return figure
+    columns_of = ("fraction", "low", "high")
+    frames = [
+        pd.DataFrame(
+            {"configuration": one.configuration, "threshold": thresholds, **dict(zip(columns_of, own, strict=True))}
+        )
+        for (_, one), own in zip(drawn, profiles, strict=True)
+    ]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["configuration", "threshold"])
+    caption = f"Performance profiles: fraction of seeds whose {metric.replace('_', ' ')} is above each threshold"
+    return figure.showing(frame, f"{caption}, with 95 % exact intervals; {measured_setting(run)}{note}.")
 
 
 def variance_components(run: Run, found: Split | None) -> Picture:
@@ -149,79 +169,8 @@ def variance_components(run: Run, found: Split | None) -> Picture:
         say_nothing(axes, "too few finished replicas to split the spread")
     unknown = [f"{name}: {reason}" for name, reason in (found.unidentified if found else {}).items()]
     note = f" Not known: {'; '.join(unknown)}." if unknown else ""
-    subtitle(axes, f"{measured_setting(run)}; lines: 95 % interval.{note}")
-    return figure
-
-
-def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
-    """Accuracy of every seed after every boundary, a panel per configuration with bad seeds; crosses: where they left.
-
-    Args:
-        run: the run.
-        found: from ``departures``.
-    """
-    labels = list(dict.fromkeys(one.configuration for one in found))[:MOST_PANELS]
-    figure = new_figure(run)
-    panels, columns = _panels(figure, len(labels))
-    kind, boundaries = boundary_kind(run), task_count(run)
-    curves = accuracy_by_boundary(run)
-    for label, axes in zip(labels, panels, strict=False):
-        own = [one for one in found if one.configuration == label]
-        left = {(one.trial_id, one.seed): one for one in own}
-        for replica, curve in curves[curves["configuration"] == label].groupby(REPLICA):
-            bad = left.get((str(replica[0]), int(replica[1])))
-            style: dict[str, Any] = (
-                {"color": BAD, "linewidth": 2.0, "zorder": 3} if bad else {"color": GOOD, "linewidth": 1.0}
-            )
-            line = "--" if bad else "-"
-            axes.plot(curve["boundary"] + 1, 100 * curve["accuracy"], linestyle=line, marker=".", **style)
-            if bad:
-                axes.annotate(
-                    f"seed {bad.seed}",
-                    (curve["boundary"].iloc[-1] + 1, 100 * curve["accuracy"].iloc[-1]),
-                    xytext=(-4, -12),
-                    textcoords="offset points",
-                    ha="right",
-                    fontsize=8,
-                    color=BAD,
-                )
-        for one in own:
-            if one.boundary is not None and one.fence is not None:
-                reached = one.accuracy is not None and one.accuracy == one.accuracy
-                height = one.accuracy if reached and one.accuracy is not None else one.fence
-                axes.plot(one.boundary + 1, 100 * height, "X", color="black", markersize=9, zorder=5)
-        axes.set_xlim(0.7, max(boundaries, 1) + 0.3)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
-        axes.set_xlabel(kind)
-        _panel_title(axes, label, columns)
-    if not labels:
-        say_nothing(panels[0], "no seed diverged, ended below its frozen backbone or far below the others")
-    figure.supylabel("accuracy (%)", fontsize=11)
-    handles = [
-        Line2D([], [], color=BAD, linewidth=2, linestyle="--", marker=".", label="bad seed"),
-        Line2D([], [], color=GOOD, marker=".", label="other seeds"),
-        Line2D([], [], color="black", marker="X", linestyle="", label="left the pack (at the fence where it diverged)"),
-    ]
-    more = len({one.configuration for one in found}) - len(labels)
-    note = f"{measured_setting(run)}{f'; {more} more configurations in the table' if more > 0 else ''}"
-    add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=10, title=note, title_fontsize=9)
-    return figure
-
-
-def _panels(figure: Figure, wanted: int) -> tuple[list[Axes], int]:
-    """At least one panel, in a grid with shared axes, and the columns; no numbers at the axes where none is wanted."""
-    columns = min(3 if wanted <= 9 else 4, max(wanted, 1))
-    grid = figure.subplots(-(-max(wanted, 1) // columns), columns, sharex=True, sharey=True, squeeze=False)
-    panels = list(grid.flat)
-    for place, axes in enumerate(panels):
-        plain_axes(axes)
-        axes.tick_params(
-            labelbottom=bool(wanted) and place + columns >= wanted, labelleft=bool(wanted) and not place % columns
-        )
-    for axes in panels[max(wanted, 1) :]:
-        axes.remove()
-    return panels[: max(wanted, 1)], columns
-
-
-def _panel_title(axes: Axes, text: str, columns: int) -> None:
-    axes.set_title(textwrap.fill(text, 92 // columns), loc="left", fontsize=10, fontweight="bold", parse_math=False)
+    text = f"{measured_setting(run)}; lines: 95 % interval.{note}"
+    subtitle(axes, text)
+    drawn = [[one.name, one.std, *np.sqrt([one.low, one.high]), one.share, one.levels] for one in known]
+    frame = pd.DataFrame(drawn, columns=["source", "std", "low", "high", "share", "levels"])
+    return figure.showing(frame, f"Standard deviation of every source of spread: {text}")

@@ -9,41 +9,40 @@ from analysis.early_signals import SignalSearch
 from analysis.instability import FEWEST_SEEDS_BOOTSTRAP, FEWEST_SEEDS_DIP, Stability
 from analysis.records import Run
 from analysis.sentences import MOST_NAMED, joined, outcomes
-from analysis.series import boundary_kind, replicas
+from analysis.series import boundary_kind
 
 
-def spread_sentence(run: Run, one: Stability, scale: float = 100.0) -> str:
-    """How far the seeds of a configuration agree, or why that cannot be said.
+def spread_sentences(run: Run, found: Sequence[Stability]) -> list[str]:
+    """What the table of the spread cannot show: seeds without a value, and why something cannot be said.
 
     Args:
         run: the run.
-        one: from ``stabilities``.
-        scale: what the values are multiplied by; 100 makes per cent of fractions.
+        found: from ``stabilities``.
     """
-    summary, label = one.summary, one.configuration
-    if summary is None:
-        return f"{label}: {outcomes(list(replicas(run, label)['status']))}, without a final value."
-    if summary.std is None:
-        text = f"{label}: one seed, at {scale * summary.mean:.1f}; nothing can be said about spread, modes or intervals"
-    elif summary.high == summary.low:
-        text = f"{label}: all {summary.n} seeds ended at exactly {scale * summary.mean:.1f}"
-    else:
-        text = f"{label}: mean {scale * summary.mean:.1f}, standard deviation {scale * summary.std:.1f}"
-        text += f" over {summary.n} seeds, IQM {scale * summary.iqm:.1f}"
-        if summary.n < FEWEST_SEEDS_BOOTSTRAP:
-            text += f"; too few for an interval, which takes {FEWEST_SEEDS_BOOTSTRAP}"
-        if summary.n < FEWEST_SEEDS_DIP:
-            text += f"; too few to look for modes, which takes {FEWEST_SEEDS_DIP}"
-        elif one.dip_p is not None and one.dip_p <= 1 - CONFIDENCE:
-            text += f"; more than one mode (dip test p = {one.dip_p:.3f})"
-    missing = one.planned - summary.n
-    if missing:
-        text += f"; {count(missing, 'seed')} of {one.planned} without a final value"
-    if one.collapse is not None:
-        fallen = one.collapse.below + one.collapse.diverged
-        low, high = (100 * side for side in one.collapse.interval)
-        text += f"; {fallen or 'none'} of {one.collapse.n} collapsed ({low:.0f}-{high:.0f} % at 95 %)"
-    return f"{text}."
+    known = [(one, one.summary) for one in found if one.summary is not None]
+    without = [f"{one.configuration} ({outcomes(list(run.of(one.configuration)['status']))})" for one in found
+               if one.summary is None]  # fmt: skip
+    single = [one.configuration for one, summary in known if summary.n == 1]
+    few = [one.configuration for one, summary in known if 1 < summary.n < FEWEST_SEEDS_BOOTSTRAP]
+    no_dip = [one.configuration for one, summary in known if FEWEST_SEEDS_BOOTSTRAP <= summary.n < FEWEST_SEEDS_DIP]
+    equal = [one.configuration for one, summary in known if summary.n > 1 and summary.low == summary.high]
+    modes = [f"{one.configuration} (dip test p = {one.dip_p:.3f})" for one, _ in known
+             if one.dip_p is not None and one.dip_p <= 1 - CONFIDENCE]  # fmt: skip
+    fallen = [f"{one.collapse.below + one.collapse.diverged} of {one.collapse.n} seeds of {one.configuration}"
+              for one in found if one.collapse and one.collapse.below + one.collapse.diverged]  # fmt: skip
+    clauses = [
+        ("Without a final value: ", without),
+        ("Of a single seed nothing can be said about spread, modes or intervals: ", single),
+        (f"Too few seeds for an interval, which takes {FEWEST_SEEDS_BOOTSTRAP}: ", few),
+        (f"Too few seeds to look for modes, which takes {FEWEST_SEEDS_DIP}: ", no_dip),
+        ("All seeds ended at exactly the same value: ", equal),
+        ("More than one mode: ", modes),
+        ("Collapsed: ", fallen),
+    ]
+    said = [f"{start}{joined(names[:MOST_NAMED], len(names))}." for start, names in clauses if names]
+    if not fallen and any(one.collapse for one in found):
+        said.append("No seed diverged or ended below its frozen backbone.")
+    return said
 
 
 def departure_sentence(run: Run, found: Sequence[Departure]) -> str:

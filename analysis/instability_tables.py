@@ -6,62 +6,67 @@ from analysis.captions import count
 from analysis.cells import Cell, Table
 from analysis.departure import LEVEL, Departure
 from analysis.early_signals import SignalSearch
-from analysis.instability import Stability
-from analysis.records import Run
+from analysis.instability import QUANTILES, Stability
+from analysis.records import STATUSES, Run
 from analysis.series import boundary_kind
 
 MOST_SIGNALS = 12
+MOST_DEPARTURES = 40
+_QUANTILES = ("median (quartiles)", "10 to 90 % quantile")
 
 
-def spread_table(found: Sequence[Stability], metric: str, scale: float = 100.0) -> Table:
-    """Location, spread, collapse and modes of every configuration.
+def spread_table(run: Run, found: Sequence[Stability], metric: str, scale: float = 100.0) -> Table:
+    """Location, spread, collapse and modes of every configuration, and what became of its seeds.
 
     Args:
+        run: the run.
         found: from ``stabilities``.
         metric: its name, for the caption.
         scale: what the values are multiplied by; 100 makes per cent of fractions.
     """
-    columns = [
-        "configuration",
-        "seeds",
-        "mean",
-        "std",
-        "IQM",
-        "median (quartiles)",
-        "min to max",
-        "collapsed",
-        "dip test p",
-    ]
-    rows: list[list[Cell]] = []
-    for one in found:
-        summary = one.summary
-        cells: list[Cell] = [one.configuration, f"{one.values.size} of {one.planned}"]
-        if summary is None:
-            cells += [None] * 5
-        else:
-            cells.append(_with_interval(summary.mean, summary.intervals.get("mean"), scale))
-            cells.append(
-                None if summary.std is None else _with_interval(summary.std, summary.intervals.get("std"), scale)
-            )
-            cells.append(_with_interval(summary.iqm, summary.intervals.get("iqm"), scale))
-            quartiles = [scale * summary.quantiles[level] for level in (0.5, 0.25, 0.75)]
-            cells.append("{:.2f} ({:.2f}-{:.2f})".format(*quartiles))
-            cells.append(f"{scale * summary.low:.2f} to {scale * summary.high:.2f}")
-        if one.collapse is None:
-            cells.append(None)
-        else:
-            low, high = (100 * side for side in one.collapse.interval)
-            fallen = one.collapse.below + one.collapse.diverged
-            cells.append(f"{fallen} of {one.collapse.n} ({low:.0f}-{high:.0f} %)")
-        cells.append(None if one.dip_p is None else f"{one.dip_p:.2f}")
-        rows.append(cells)
+    rows = [_spread_row(one, scale) for one in found]
+    columns = ["configuration", "seeds", "mean", "std", "IQM", *_QUANTILES, "min to max"]
     caption = (
-        f"{metric} over finished seeds; in brackets 95 % intervals: BCa bootstrap for mean, standard deviation and "
-        "interquartile mean (from three seeds on; with fewer than about ten they are too narrow), exact binomial for "
-        "collapsed seeds: below their own head on the frozen backbone, or diverged. Dip test: small p means more than "
-        "one mode; a single bad seed is no mode."
+        f"{metric} over finished seeds, in per cent; in brackets 95 % intervals by BCa bootstrap, from three seeds on "
+        "(with fewer than about ten they are too narrow)."
     )
+    if any(one.collapse for one in found):
+        columns.append("collapsed")
+        rows = [[*row, _collapse(one)] for row, one in zip(rows, found, strict=True)]
+        caption += " Collapsed: below their own head on the frozen backbone, or diverged, with the exact 95 % interval."
+    if any(one.dip_p is not None for one in found):
+        columns.append("dip test p")
+        modes = [None if one.dip_p is None else f"{one.dip_p:.2f}" for one in found]
+        rows = [[*row, cell] for row, cell in zip(rows, modes, strict=True)]
+        caption += " Dip test: small p means more than one mode; a single bad seed is no mode."
+    became = run.trials.groupby(["configuration", "status"]).size().to_dict()
+    for status in (status for status in STATUSES[1:] if (run.trials["status"] == status).any()):
+        columns.append(status)
+        rows = [[*row, int(became.get((one.configuration, status), 0))] for row, one in zip(rows, found, strict=True)]
     return Table("Spread over seeds", columns, rows, caption, "spread")
+
+
+def _spread_row(one: Stability, scale: float) -> list[Cell]:
+    cells: list[Cell] = [one.configuration, f"{one.values.size} of {one.planned}"]
+    summary = one.summary
+    if summary is None:
+        return cells + [None] * 6
+    limits = summary.intervals
+    cells.append(_with_interval(summary.mean, limits.get("mean"), scale))
+    cells.append(None if summary.std is None else _with_interval(summary.std, limits.get("std"), scale))
+    cells.append(_with_interval(summary.iqm, limits.get("iqm"), scale))
+    low, quarter, median, three, high = (scale * summary.quantiles[level] for level in QUANTILES)
+    cells.append(f"{median:.2f} ({quarter:.2f}-{three:.2f})")
+    cells.append(f"{low:.2f}-{high:.2f}")
+    cells.append(f"{scale * summary.low:.2f} to {scale * summary.high:.2f}")
+    return cells
+
+
+def _collapse(one: Stability) -> str | None:
+    if one.collapse is None:
+        return None
+    low, high = (100 * side for side in one.collapse.interval)
+    return f"{one.collapse.below + one.collapse.diverged} of {one.collapse.n} ({low:.0f}-{high:.0f} %)"
 
 
 def departure_table(run: Run, found: Sequence[Departure]) -> Table | None:
@@ -85,7 +90,7 @@ def departure_table(run: Run, found: Sequence[Departure]) -> Table | None:
             None if one.fence is None else f"{100 * one.fence:.2f}",
             one.pack,
         ]
-        for one in found
+        for one in found[:MOST_DEPARTURES]
     ]
     caption = (
         f"A seed left the pack at the first {kind} after which its accuracy was, and stayed, below the fence: the "
@@ -93,6 +98,8 @@ def departure_table(run: Run, found: Sequence[Departure]) -> Table | None:
         "after the first and by the second. Pack: seeds of the configuration that are not bad; no departure where they "
         "are fewer than three, or where the seed never was below them."
     )
+    if len(found) > MOST_DEPARTURES:
+        caption += f" The first {MOST_DEPARTURES} of {len(found):,}."
     return Table("Bad seeds and when they left", columns, rows, caption, "departures")
 
 

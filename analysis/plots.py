@@ -14,6 +14,7 @@ from analysis.records import Run
 from analysis.series import configurations, reported, task_count
 from analysis.style import (
     MOST_DRAWN,
+    MOST_PANELS,
     Picture,
     add_legend,
     color_and_marker,
@@ -24,7 +25,6 @@ from analysis.style import (
     some_seeds,
 )
 
-MOST_PANELS = 12
 PARTS: dict[str, dict[str, Any]] = {
     "frozen": {"color": "#7A7A7A", "linestyle": "-", "linewidth": 1.8, "zorder": 3},
     # Wide, since combined lies on it wherever consolidation emptied fast.

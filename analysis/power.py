@@ -3,6 +3,7 @@
 Source: power of the t test from the noncentral t distribution, Cohen 1988; ``statsmodels.stats.power``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,14 @@ from scipy import stats
 from statsmodels.stats.power import TTestPower
 
 from analysis.captions import count
+from analysis.cells import Cell, Table
 from analysis.differences import CONFIDENCE
 from analysis.records import Run
 from analysis.series import configurations, finals_of, objective_metric
 
 POWER = 0.8
 MOST_SEEDS = 1_000_000
+STATED = (0.005, 0.01, 0.02)  # differences, fractions
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def smallest_difference(n: int, std: float, power: float = POWER, level: float =
     """
     if std == 0:
         return 0.0
-    low, high = 0.0, 1.0
+    # From a noncentrality of 1 upwards: the noncentral t distribution is not to be had far beyond.
+    low, high = 0.0, 1 / float(np.sqrt(n))
     while _power(high, n, level) < power:
         low, high = high, 2 * high
     for _ in range(60):
@@ -128,6 +132,8 @@ def power_sentence(noise: Noise, difference: float) -> str:
         noise: of the comparison.
         difference: a stated difference, a fraction, not 0.
     """
+    size = f"{100 * abs(difference):.2g}"
+    points = f"{size} point{'' if size == '1' else 's'}"
     pair = f"{noise.configuration} and {noise.baseline}"
     if noise.std == 0:
         return f"{pair} differ by the same amount for all {noise.n} common seeds, so any difference shows."
@@ -135,11 +141,47 @@ def power_sentence(noise: Noise, difference: float) -> str:
     need, least, most = (seeds_needed(difference, std) for std in (noise.std, noise.low, noise.high))
     correlation = "" if noise.correlation is None else f", correlation of the pairs {noise.correlation:.2f}"
     return (
-        f"To tell {pair} apart when they differ by {100 * abs(difference):.2g} points takes {_seeds(need)} (power "
-        f"{100 * POWER:.0f} %, paired t test at {100 * (1 - CONFIDENCE):.0f} %; {_seeds(least)} to {_seeds(most)} for "
+        f"To tell {pair} apart when they differ by {points} takes {_seeds(need)} (power "
+        f"{100 * POWER:.0f} %, paired t test at {100 * (1 - CONFIDENCE):.0f} %; {least:,} to {_seeds(most)} for "
         f"the uncertainty of the noise); measured over {count(noise.n, 'seed')}, a difference within a seed varies by "
         f"{100 * noise.std:.2f} points{correlation}; these seeds can show {shown:.1f} points or more."
     )
+
+
+def power_table(found: Sequence[Noise]) -> Table:
+    """What the seeds at hand can show of every configuration against the first, and how many a difference takes."""
+    columns = ["configuration", "common seeds", "std of a difference", "95 % interval", "correlation of the pairs",
+               "can show", *(f"seeds for {100 * stated:g}" for stated in STATED)]  # fmt: skip
+    rows: list[list[Cell]] = [
+        [
+            one.configuration,
+            one.n,
+            f"{100 * one.std:.2f}",
+            f"{100 * one.low:.2f} to {100 * one.high:.2f}",
+            None if one.correlation is None else f"{one.correlation:.2f}",
+            f"{100 * smallest_difference(one.n, one.std):.1f}",
+            *(seeds_needed(stated, one.std) for stated in STATED),
+        ]
+        for one in found
+    ]
+    caption = (
+        f"Percentage points, against {found[0].baseline if found else 'the first'} within a seed. Can show: the true "
+        f"difference that these seeds find with a power of {100 * POWER:.0f} % (paired t test at "
+        f"{100 * (1 - CONFIDENCE):.0f} %, one comparison); seeds for: how many a difference of so many points takes."
+    )
+    return Table("How many seeds a difference takes", columns, rows, caption, "power")
+
+
+def power_summary(found: Sequence[Noise]) -> str:
+    """The range over configurations of what these seeds can show, in one sentence."""
+    if not found:
+        return "How many seeds a difference takes cannot be said: that needs two seeds that two configurations share."
+    shown = {one.configuration: 100 * smallest_difference(one.n, one.std) for one in found}
+    least, most = min(shown, key=lambda label: shown[label]), max(shown, key=lambda label: shown[label])
+    reach = f"{shown[least]:.1f} points ({least})"
+    if len(shown) > 1:
+        reach += f" to {shown[most]:.1f} points ({most})"
+    return f"The smallest difference from {found[0].baseline} that these seeds can show: {reach}."
 
 
 def _power(effect: float, n: int, level: float) -> float:

@@ -17,7 +17,7 @@ from analysis.rank_series import FINAL, Rule, curves, on_front, reference, rules
 from analysis.records import Run
 from analysis.series import REPLICA, configurations, final_values
 from analysis.style import HEIGHT, PALETTE, Picture, add_legend, new_figure, plain_axes, say_nothing, subtitle
-from analysis.tuning_series import trainable_parameters
+from analysis.tuning_series import parameters, trainable_parameters
 
 RULE_STYLES: list[dict[str, Any]] = [
     {"color": PALETTE[1], "marker": "o", "linestyle": "-"},
@@ -59,9 +59,10 @@ def accuracy_by_rank(run: Run) -> Picture:
         say_nothing(axes, "no LoRA was trained")
     axes.set_xlabel("rank r of LoRA")
     axes.set_ylabel("final top-1 on the test texts (%)")
-    subtitle(axes, f"{measured_setting(run)}; large: mean with its 95 % interval over seeds, small: each seed")
+    note = f"{measured_setting(run)}; large: mean with its 95 % interval over seeds, small: each seed"
+    subtitle(axes, note)
     add_legend(figure, handles, loc="outside right center", fontsize=10, labelspacing=0.7)
-    return figure
+    return figure.showing(_drawn_finals(run), f"Final top-1 against the rank of LoRA: {note}.")
 
 
 def accuracy_by_trained_parameters(run: Run) -> Picture:
@@ -93,9 +94,10 @@ def accuracy_by_trained_parameters(run: Run) -> Picture:
         say_nothing(axes, "no seed has finished")
     axes.set_xlabel("trainable parameters")
     axes.set_ylabel("final top-1 on the test texts (%)")
-    subtitle(axes, f"{measured_setting(run)}; large: mean with its 95 % interval over seeds, small: each seed")
+    note = f"{measured_setting(run)}; large: mean with its 95 % interval over seeds, small: each seed"
+    subtitle(axes, note)
     add_legend(figure, handles, loc="outside right center", fontsize=10, labelspacing=0.7, handlelength=2)
-    return figure
+    return figure.showing(_drawn_finals(run), f"Final top-1 against the number of trainable parameters: {note}.")
 
 
 def learning_curves(run: Run) -> Picture:
@@ -130,11 +132,30 @@ def learning_curves(run: Run) -> Picture:
         figure, handles, loc="outside lower center", ncols=min(len(handles), 8) or 1, fontsize=10,
         title=note, title_fontsize=10, handlelength=2.2,
     )  # fmt: skip
-    return figure
+    frame = measured[measured["configuration"].isin(_drawn(run))]
+    return figure.showing(frame, f"Learning curves, top-1 on the test texts by step: {note}.")
 
 
 def _drawn_rules(run: Run) -> list[tuple[Rule, dict[str, Any]]]:
     return list(zip(rules(run), RULE_STYLES, strict=False))
+
+
+def _drawn(run: Run) -> dict[str, str]:
+    """What is drawn: label -> rule for alpha, or head or full."""
+    known = {label: rule.name for rule, _ in _drawn_rules(run) for label in rule.labels.values()}
+    return known | {label: wanted for wanted in REFERENCES if (label := reference(run, wanted)) is not None}
+
+
+def _drawn_finals(run: Run) -> pd.DataFrame:
+    front, frames = on_front(run), []
+    for label, kind in _drawn(run).items():
+        own = final_values(run, label, FINAL)
+        frame = pd.DataFrame({"configuration": label, "kind": kind, "seed": own.index, FINAL: own.to_numpy()})
+        rank = parameters(run, label).get("rank") if kind not in REFERENCES else None
+        trainable = trainable_parameters(run, label)
+        frame[["rank", "trainable_params"]] = pd.array([rank, trainable], dtype="Int64")
+        frames.append(frame.assign(on_front=front.get(label, False)))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["configuration", "kind", "seed"])
 
 
 def _point(axes: Axes, run: Run, label: str, x: float, style: dict[str, Any]) -> bool:

@@ -11,16 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.continual_headline import continual_headline
 from analysis.differences import differences
 from analysis.document import Report, Section
-from analysis.headline import continual_headline, three_sentences, tuning_headline
+from analysis.headline import three_sentences, tuning_headline
 from analysis.page import write_pages
-from analysis.pareto import METHODS as PARETO_METHODS
-from analysis.pareto import final_objectives
-from analysis.pareto_plots import pareto_picture
-from analysis.pareto_tables import front_sentences, front_table, fronts, fronts_table
 from analysis.pictures import save_pictures
 from analysis.plots import ablation_by_task, accuracy_by_task
+from analysis.rank_headline import rank_headline
 from analysis.rank_plots import accuracy_by_rank, accuracy_by_trained_parameters, learning_curves
 from analysis.rank_sentences import rank_answer
 from analysis.rank_series import FINAL
@@ -31,24 +29,26 @@ from analysis.search_plots import importance_bars, optimism_gap, search_history
 from analysis.search_sentences import race_sentences, search_answer
 from analysis.search_series import found_by
 from analysis.search_tables import confirmed_table, importance_table, parameter_table, race_table
+from analysis.sections import continual_section, instability_section, notes_section, pareto_section, variance_section
 from analysis.selection import shortened
-from analysis.sentences import answer_sentences, stability_sentence
+from analysis.sentences import answer_sentences
 from analysis.series import configurations
-from analysis.tables import ablation_table, difference_table, stability_table, task_table
+from analysis.tables import ablation_table, difference_table, task_table
 from analysis.theory_plots import error_by_rank, gap_by_step
-from analysis.theory_sentences import spread_sentence, theory_answer
+from analysis.theory_sentences import spread_sentence, theory_answer, theory_headline
 from analysis.theory_series import cases
 from analysis.theory_tables import bound_table, theory_scaling_table, worst_table
 from analysis.tuning_curves import calibration, interference, learning_rates
 from analysis.tuning_plots import accuracy_by_parameters, accuracy_by_step_time
-from analysis.tuning_sentences import schedule_sentences, tuning_answer, tuning_stability_sentence
+from analysis.tuning_sentences import schedule_sentences, tuning_answer
 from analysis.tuning_tables import (
     efficiency_table,
+    epochs_table,
     floor_table,
     methods_table,
     ranking_table,
-    tuning_stability_table,
 )
+from analysis.variance_of_runs import variance_split
 
 REPORT_DIR = "report"
 DIFFERENCES_METHODS = [
@@ -89,14 +89,15 @@ def continual_report(run: Run, folder: Path) -> Report:
     """The report of a class-incremental study; the pictures are written into ``folder``."""
     found = differences(run)
     pictures = {"accuracy_by_task.png": accuracy_by_task(run), "ablation_by_task.png": ablation_by_task(run)}
-    tables = [task_table(run), ablation_table(run), stability_table(run)]
+    tables = [task_table(run), ablation_table(run)]
     details = answer_sentences(run, found)
+    split = variance_split([run.whole], np.random.default_rng(0), "final_accuracy")
     return Report(
         question=_question(run),
-        answer=continual_headline(run, found) or details,
+        answer=continual_headline(run, found, split) or details,
         details=details,
         tables=tables + ([difference_table(run, found)] if found else []),
-        sentences=[stability_sentence(run, label) for label in configurations(run)],
+        sentences=[],
         pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
         methods=DIFFERENCES_METHODS,
@@ -116,7 +117,7 @@ def tuning_report(run: Run, folder: Path) -> Report:
         ranking_table(orders) if orders else None,
         floor_table(run, floors) if any(floors.values()) else None,
         efficiency_table(run),
-        tuning_stability_table(run),
+        epochs_table(run),
         difference_table(run, found, "Final top-1") if found else None,
     ]
     pictures = {
@@ -126,14 +127,13 @@ def tuning_report(run: Run, folder: Path) -> Report:
         "calibration.png": calibration(run),
         "interference.png": interference(run),
     }
-    stability = [tuning_stability_sentence(run, label) for label in configurations(run)]
     details = tuning_answer(run, found, orders, floors["final_top1"])
     return Report(
         question=_question(run),
         answer=tuning_headline(run, found, orders, floors["final_top1"]) or details,
         details=details,
         tables=[table for table in tables if table],
-        sentences=stability + schedule_sentences(run),
+        sentences=schedule_sentences(run),
         pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
         methods=DIFFERENCES_METHODS + (ORDER_METHODS if orders else []),
@@ -143,11 +143,13 @@ def tuning_report(run: Run, folder: Path) -> Report:
 def theory_report(run: Run, folder: Path) -> Report:
     """The report of the linear theory; the pictures are written into ``folder``."""
     every = cases(run)
+    details = theory_answer(run, every)
     tables = [bound_table(run, every), worst_table(run, every), theory_scaling_table(run, every)]
     pictures = {"error_by_rank.png": error_by_rank(run, every), "gap_by_step.png": gap_by_step(run, every)}
     return Report(
         question=_question(run),
-        answer=theory_answer(run, every),
+        answer=theory_headline(run, every) or details,
+        details=details,
         tables=[table for table in tables if table],
         sentences=[spread_sentence(run, label) for label in configurations(run)],
         pictures=save_pictures(folder, pictures),
@@ -184,6 +186,7 @@ def search_report(run: Run, folder: Path) -> Report:
 def rank_report(run: Run, folder: Path) -> Report:
     """The report of a study of LoRA's rank; the pictures are written into ``folder``."""
     found = differences(run, FINAL)
+    details = rank_answer(run, found)
     tables = [
         rank_table(run),
         scaling_table(run),
@@ -197,23 +200,13 @@ def rank_report(run: Run, folder: Path) -> Report:
     }
     return Report(
         question=_question(run),
-        answer=rank_answer(run, found),
+        answer=rank_headline(run, found) or details,
+        details=details,
         tables=[table for table in tables if table],
-        sentences=[tuning_stability_sentence(run, label) for label in configurations(run)],
+        sentences=[],
         pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
     )
-
-
-def pareto_section(run: Run, folder: Path) -> Section | None:
-    """Fronts over the final metrics in which the configurations differ; None with fewer than two of these."""
-    telling, noisy = final_objectives(run.whole)
-    found = fronts(run, telling, np.random.default_rng(0))
-    pictures = save_pictures(folder, {"pareto.png": pareto_picture(run, found)})
-    if not found:
-        return None
-    tables = [front_table(run, found, noisy), fronts_table(found)]
-    return Section("Pareto fronts", front_sentences(found), tables, pictures, PARETO_METHODS)
 
 
 REPORTS: dict[str, Callable[[Run, Path], Report]] = {
@@ -223,11 +216,12 @@ REPORTS: dict[str, Callable[[Run, Path], Report]] = {
     "rank": rank_report,
     "search": search_report,
 }
+_OF_SEEDS = [instability_section, variance_section, notes_section]
 SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
-    "continual": [],
-    "tuning": [pareto_section],
+    "continual": [*_OF_SEEDS, continual_section],
+    "tuning": [pareto_section, *_OF_SEEDS],
     "theory": [],
-    "rank": [pareto_section],
+    "rank": [pareto_section, *_OF_SEEDS],
     "search": [],
 }
 

@@ -1,4 +1,4 @@
-"""What a run says, in sentences: the answer to the study's question, and how far the seeds agree."""
+"""What a run says, in sentences: the answer to the study's question, and what became of its replicas."""
 
 from collections.abc import Sequence
 
@@ -9,33 +9,11 @@ from analysis.series import (
     below_frozen,
     configurations,
     destructive_flags,
-    final_accuracy,
     final_table,
     final_values,
-    replicas,
-    values,
 )
 
 MOST_NAMED = 4  # configurations in one sentence; the others are in the table
-
-
-def stability_sentence(run: Run, configuration: str) -> str:
-    """One sentence on what became of a configuration's seeds and how far apart they ended."""
-    rows, final = replicas(run, configuration), final_accuracy(run, configuration)
-    planned = len(rows)
-    if planned == 0:
-        return f"{configuration}: no seed was started."
-    if final.empty:
-        return f"{configuration}: {outcomes(list(rows['status']))}, so there is no final accuracy."
-    finished = int((rows["status"] == "finished").sum())
-    text = f"{configuration}: {finished} of {count(planned, 'seed')} finished{others(list(rows['status']))}"
-    percent = 100 * values(final, "final")
-    if len(percent) == 1:
-        text += f"; final accuracy is {percent[0]:.1f} %, and one seed says nothing about the spread"
-    else:
-        low, high = percent.min(), percent.max()
-        text += f"; final accuracy ranges over {high - low:.1f} points ({low:.1f}-{high:.1f} %)"
-    return f"{text}; {_below_frozen(run, configuration)}."
 
 
 def answer_sentences(run: Run, found: Sequence[PairedDifference]) -> list[str]:
@@ -139,23 +117,6 @@ def trust_sentence(run: Run) -> str:
         asked_at = count(len(flags), "task boundary", "task boundaries")
         text += f"; the slow weights did harm at {harmful or 'none'} of {asked_at}"
     return f"{text}."
-
-
-def _below_frozen(run: Run, configuration: str) -> str:
-    final = final_accuracy(run, configuration).dropna(subset="frozen")
-    if final.empty:
-        return "the frozen backbone was not measured"
-    below, n = int((final["final"] < final["frozen"]).sum()), len(final)
-    average = f"{100 * final['frozen'].mean():.1f} %"
-    if n == 1:
-        return f"it {'ended' if below else 'did not end'} below its frozen backbone ({average})"
-    if below == 0:
-        subject, owner = "no seed", "its"
-    elif below == n:
-        subject, owner = f"all {n} seeds" if n > 2 else "both seeds", "their"
-    else:
-        subject, owner = f"{below} of {n} seeds", "its" if below == 1 else "their"
-    return f"{subject} ended below {owner} frozen backbone ({average} on average)"
 
 
 def outcomes(statuses: Sequence[str]) -> str:

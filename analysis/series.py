@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from analysis.records import Run
 
 REPLICA = ["trial_id", "seed"]
+_FRACTIONS = ("accuracy", "top1", "ece", "gap", "forgetting", "transfer")  # parts of the names of such metrics
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,6 @@ def replicas(run: Run, configuration: str) -> pd.DataFrame:
     return run.of(configuration)
 
 
-def final_accuracy(run: Run, configuration: str) -> pd.DataFrame:
-    """Columns seed, final, frozen (NaN without that ablation): one row per finished replica with a final accuracy."""
-    rows = replicas(run, configuration)
-    rows = rows[rows["status"] == "finished"]
-    final = pd.DataFrame(
-        {
-            "seed": rows["seed"],
-            "final": rows.get("metric.final_accuracy", np.nan),
-            "frozen": rows.get("metric.final_frozen_accuracy", np.nan),
-        }
-    )
-    return final.dropna(subset="final").astype({"final": float, "frozen": float})
-
-
 def final_values(run: Run, configuration: str, metric: str) -> "pd.Series[float]":
     """A final metric by seed over the finished replicas that have it; a seed that was run twice counts once: its mean.
 
@@ -83,7 +70,19 @@ def final_values(run: Run, configuration: str, metric: str) -> "pd.Series[float]
 def objective_metric(run: Run) -> str:
     """The final metric that the study judges configurations by."""
     metric = (run.study.get("objective") or {}).get("metric")
-    return str(metric or {"tuning": "final_top1"}.get(str(run.study.get("report")), "final_accuracy"))
+    return str(metric or _usual_metric(run))
+
+
+def judged_metric(run: Run) -> str:
+    """The study's objective where it is a fraction, which is shown in per cent and points; else the usual one."""
+    metric = objective_metric(run)
+    return metric if any(part in metric for part in _FRACTIONS) else _usual_metric(run)
+
+
+def _usual_metric(run: Run) -> str:
+    return {"tuning": "final_top1", "rank": "final_top1", "theory": "worst_gap"}.get(
+        str(run.study.get("report")), "final_accuracy"
+    )
 
 
 def boundary_kind(run: Run) -> str:
@@ -164,16 +163,6 @@ def ablation_by_task(run: Run) -> pd.DataFrame:
     frame["part"] = frame["name"].map({name: parts[1] for name, parts in split.items()})
     kept = (frame["task"] < task_count(run) - 1) | (frame["status"] == "finished")
     return frame.loc[kept, ["configuration", *REPLICA, "task", "moment", "part", "accuracy"]].reset_index(drop=True)
-
-
-def destructive_boundaries(run: Run, configuration: str) -> tuple[int, int]:
-    """Task boundaries where slow alone was worse than the frozen backbone, and all boundaries where that was asked.
-
-    Over all replicas, unfinished ones included: a boundary that was measured is a fact whatever came later.
-    """
-    flags = destructive_flags(run)
-    own = flags.loc[flags["configuration"] == configuration, "value"]
-    return int((own > 0).sum()), len(own)
 
 
 def destructive_flags(run: Run) -> pd.DataFrame:

@@ -16,6 +16,7 @@ WIDTH, HEIGHT, DPI = 10.0, 45 / 7, 140  # inches and dots per inch: 1400 x 900 p
 # Okabe and Ito 2008, without yellow, which is too light for a line on white paper.
 PALETTE = ["#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"]
 MARKERS = "osD^vPX"
+MOST_PANELS = 12
 MOST_SEEDS = 60  # faint lines of one configuration; the mean before them is over all
 MOST_DRAWN = 14  # configurations: beyond two rounds of the palette no line can be told from another
 
@@ -82,3 +83,22 @@ def add_legend(figure: Figure, handles: Sequence[Artist], **layout: Any) -> None
 def say_nothing(axes: Axes, text: str) -> None:
     """Why the axes are empty, in their middle."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="#666666", fontsize=12)
+
+
+def panel_grid(figure: Figure, wanted: int) -> tuple[list[Axes], int]:
+    """At least one panel, in a grid with shared axes, and the columns; no numbers at the axes where none is wanted."""
+    columns = min(3 if wanted <= 9 else 4, max(wanted, 1))
+    grid = figure.subplots(-(-max(wanted, 1) // columns), columns, sharex=True, sharey=True, squeeze=False)
+    panels = list(grid.flat)
+    for place, axes in enumerate(panels):
+        plain_axes(axes)
+        axes.tick_params(
+            labelbottom=bool(wanted) and place + columns >= wanted, labelleft=bool(wanted) and not place % columns
+        )
+    for axes in panels[max(wanted, 1) :]:
+        axes.remove()
+    return panels[: max(wanted, 1)], columns
+
+
+def panel_title(axes: Axes, text: str, columns: int) -> None:
+    axes.set_title(textwrap.fill(text, 92 // columns), loc="left", fontsize=10, fontweight="bold", parse_math=False)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from analysis import series
 from analysis.captions import count, measured_caption, reported_caption
-from analysis.cells import EMPTY, Cell, Change, Spread, Table
+from analysis.cells import Cell, Change, Spread, Table
 from analysis.differences import FEWEST_SEEDS_PERMUTATION, PairedDifference
 from analysis.permutation import smallest_permutation_p
-from analysis.records import STATUSES, Run
+from analysis.records import Run
 from analysis.series import Reported
 
 
@@ -54,45 +54,6 @@ def ablation_table(run: Run) -> Table:
         f"number where both agree. {measured_caption(run)}{reported_caption(run)}"
     )
     return Table("Ablation after the last task", columns, _transposed(cells), caption, "ablation")
-
-
-def stability_table(run: Run) -> Table:
-    """How far the seeds of each configuration agree, and what became of them."""
-    unfinished = [status for status in STATUSES if status != "finished"]
-    shown = [status for status in unfinished if status != "pruned" or (run.trials["status"] == "pruned").any()]
-    columns = [
-        "configuration",
-        "finished",
-        "final",
-        "min to max",
-        "below frozen backbone",
-        "destructive boundaries",
-        *shown,
-    ]
-    rows: list[list[Cell]] = []
-    for label in series.configurations(run):
-        every, final = series.replicas(run, label), series.final_accuracy(run, label)
-        compared = final.dropna(subset="frozen")
-        destructive, boundaries = series.destructive_boundaries(run, label)
-        percent = 100 * series.values(final, "final")
-        status = every["status"].value_counts()
-        rows.append(
-            [
-                label,
-                f"{status.get('finished', 0)} of {len(every)}",
-                Spread.of(series.values(final, "final"), len(final)),
-                f"{percent.min():.2f} to {percent.max():.2f}" if len(percent) else EMPTY,
-                f"{(compared['final'] < compared['frozen']).sum()} of {len(compared)}" if len(compared) else EMPTY,
-                f"{destructive} of {boundaries}" if boundaries else EMPTY,
-                *(int(status.get(name, 0)) for name in shown),
-            ]
-        )
-    caption = (
-        "Final accuracy in %, over finished seeds. A seed is below the frozen backbone when its final accuracy is less "
-        "than that of its own head on the frozen backbone. A boundary is destructive when, after consolidation, slow "
-        "alone is worse than the frozen backbone."
-    )
-    return Table("Stability over seeds", columns, rows, caption, "stability")
 
 
 def difference_table(run: Run, found: Sequence[PairedDifference], measure: str = "Final accuracy") -> Table:

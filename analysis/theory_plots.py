@@ -11,10 +11,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from analysis.captions import measured_setting
 from analysis.records import Run
-from analysis.series import configurations
+from analysis.series import REPLICA, configurations
 from analysis.style import PALETTE, Picture, add_legend, color_and_marker, new_figure, plain_axes, say_nothing
 from analysis.theory_series import TOLERANCE, final_cases, percent, teachers
 
+CASE = ["teacher", "rank"]
 MOST_DRAWN = 6  # configurations in one picture
 LOWEST_GAP = 1e-4  # of the axis, a fraction
 BOUND = "#BBBBBB"
@@ -43,7 +44,8 @@ def error_by_rank(run: Run, every: pd.DataFrame) -> Picture:
         handles.append(Line2D([], [], linestyle="", marker="v", color="#666666", label="bound 0, error below the axis"))
     note = f"After the last step; {measured_setting(run)}; line: mean over seeds, band: their range"
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=10, title=note, title_fontsize=10)
-    return figure
+    frame = final.loc[final["configuration"].isin(labels), ["configuration", *REPLICA, *CASE, "error", "bound"]]
+    return figure.showing(frame, f"Learned error and the smallest possible one against rank. {note}{_hidden(run)}.")
 
 
 def _rank_panel(axes: Axes, own: pd.DataFrame, labels: list[str], bottom: float) -> None:
@@ -102,7 +104,13 @@ def gap_by_step(run: Run, every: pd.DataFrame) -> Picture:
     )
     title = textwrap.fill(note, 110)
     add_legend(figure, handles, loc="outside lower center", ncols=8, fontsize=9, title=title, title_fontsize=9)
-    return figure
+    frame = every.loc[every["configuration"].isin(labels), ["configuration", *REPLICA, *CASE, "step", "gap"]]
+    return figure.showing(frame, f"Gap to the smallest possible error against steps: {note}{_hidden(run)}.")
+
+
+def _hidden(run: Run) -> str:
+    hidden = len(configurations(run)) - MOST_DRAWN
+    return f"; {hidden} more configurations in the table" if hidden > 0 else ""
 
 
 def _step_panel(axes: Axes, own: pd.DataFrame, ranks: list[int]) -> None:

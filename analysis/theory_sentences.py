@@ -4,7 +4,7 @@ import pandas as pd
 
 from analysis.captions import count
 from analysis.records import Run
-from analysis.sentences import outcomes
+from analysis.sentences import joined, others, outcomes
 from analysis.series import configurations, final_values, replicas
 from analysis.theory_series import TOLERANCE, early_gaps, final_cases, pairs, percent
 
@@ -20,6 +20,31 @@ def theory_answer(run: Run, every: pd.DataFrame) -> list[str]:
     lines = [_bound_met(final[final["configuration"] == label], label) for label in configurations(run)]
     lines += [sentence for pair in pairs(run) if (sentence := _fixed_alpha(every, *pair))]
     return [*filter(None, lines), _monotone(final)]
+
+
+def theory_headline(run: Run, every: pd.DataFrame) -> list[str]:
+    """The same in short sentences, over all configurations; empty where no seed has finished."""
+    final = final_cases(every)
+    if final.empty:
+        return []
+    within, worst = final["gap"] <= TOLERANCE, final.loc[final["gap"].idxmax()]
+    reached = "all" if within.all() else f"{int(within.sum()):,} of"
+    where = f"{worst['configuration']}, {worst['teacher']}, rank {worst['rank']}"
+    met = (
+        f"Training ends within {percent(TOLERANCE)} of the Eckart-Young bound in {reached} {len(final):,} cases "
+        f"(configuration, teacher, rank, seed); the worst gap is {percent(worst['gap'], 2)} ({where})."
+    )
+    clauses = []
+    for fixed, proportional in pairs(run):
+        if found := early_gaps(every, fixed, proportional):
+            one, seeds = found[-1], count(found[-1].gap.n, "seed")
+            verdict = "" if one.gap.told_apart else ", not told apart"
+            gaps = f"{percent(one.fixed, 1)} against {percent(one.proportional, 1)}"
+            clauses.append(f"{fixed} has a gap of {gaps} of {proportional} (rank {one.rank}, {seeds}{verdict})")
+    way = [f"After the first {found[-1].step} steps {joined(clauses, len(clauses))}."] if clauses else []
+    statuses = list(run.trials["status"])
+    done = f"{statuses.count('finished')} of {count(len(statuses), 'replica')} finished{others(statuses)}"
+    return [met, *way, f"{_monotone(final).removesuffix('.')}; {done}."]
 
 
 def spread_sentence(run: Run, configuration: str) -> str:

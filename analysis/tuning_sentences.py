@@ -8,8 +8,8 @@ from analysis.captions import count
 from analysis.differences import FEWEST_SEEDS, PairedDifference
 from analysis.ranking import Ranking
 from analysis.records import Run
-from analysis.sentences import MOST_NAMED, any_final, comparison_sentences, joined, others, outcomes
-from analysis.series import REPLICA, configurations, final_table, final_values, replicas
+from analysis.sentences import MOST_NAMED, any_final, comparison_sentences, joined, others
+from analysis.series import REPLICA, configurations, final_table
 from analysis.tuning_series import by_step, groups, method, parameters
 from analysis.tuning_tables import METRIC_NAMES
 
@@ -88,23 +88,6 @@ def floor_sentences(run: Run, floors: Sequence[PairedDifference]) -> list[str]:
     values = {parameters(run, one.configuration).get("eta_min", 0.0) for one in floors}
     floor = f"of {values.pop():g} " if len(values) == 1 else ""
     return [f"A floor {floor}under the learning rate changes final top-1 {joined(clauses, len(floors))}."]
-
-
-def tuning_stability_sentence(run: Run, configuration: str) -> str:
-    """One sentence on what became of a configuration's seeds and how far apart they ended."""
-    rows, final = replicas(run, configuration), final_values(run, configuration, FINAL)
-    if rows.empty:
-        return f"{configuration}: no seed was started."
-    finished = int((rows["status"] == "finished").sum())
-    if final.empty:
-        why = ", but not every epoch was evaluated" if finished else ""
-        return f"{configuration}: {outcomes(list(rows['status']))}{why}, so there is no final top-1."
-    text = f"{configuration}: {finished} of {count(len(rows), 'seed')} finished{others(list(rows['status']))}"
-    percent = 100 * final
-    if len(percent) == 1:
-        return f"{text}; final top-1 is {percent.iloc[0]:.1f} %, and one seed says nothing about the spread."
-    low, high = percent.min(), percent.max()
-    return f"{text}; final top-1 ranges over {high - low:.1f} points ({low:.1f}-{high:.1f} %)."
 
 
 def schedule_sentences(run: Run) -> list[str]:

@@ -6,7 +6,7 @@ from analysis.captions import count, measured_caption, reported_setting
 from analysis.cells import EMPTY, Cell, Spread, Table
 from analysis.differences import FEWEST_SEEDS, PairedDifference
 from analysis.ranking import FEWEST_SEEDS_ORDER, Ranking
-from analysis.records import STATUSES, Run
+from analysis.records import Run
 from analysis.series import configurations, final_values, replicas, reported
 from analysis.tuning_series import counterpart, finals, method, parameters, policy, trainable_parameters
 
@@ -51,26 +51,18 @@ def methods_table(run: Run) -> Table:
     return Table("Methods", columns, rows, caption, "methods")
 
 
-def tuning_stability_table(run: Run) -> Table:
-    """How far the seeds of each configuration agree, when they were at their best, and what became of them."""
-    unfinished = [status for status in STATUSES if status != "finished"]
-    shown = [status for status in unfinished if status != "pruned" or (run.trials["status"] == "pruned").any()]
-    columns = ["configuration", "finished", "final top-1 (%)", "min to max", "best epoch", "best minus final", *shown]
+def epochs_table(run: Run) -> Table:
+    """When the seeds of each configuration were at their best, and what they lost after it."""
     rows: list[list[Cell]] = []
     for label in configurations(run):
-        every, both = replicas(run, label), finals(run, label, "best_top1", "final_top1")
-        status = every["status"].value_counts()
-        percent = 100 * both["final_top1"].to_numpy()
+        both = finals(run, label, "best_top1", "final_top1")
         epochs = final_values(run, label, "best_epoch").to_numpy() + 1
         rows.append(
             [
                 label,
-                f"{status.get('finished', 0)} of {len(every)}",
-                Spread.of(percent, len(percent), scale=1.0),
-                f"{percent.min():.2f} to {percent.max():.2f}" if len(percent) else EMPTY,
+                Spread.of(both["final_top1"].to_numpy(), len(both)),
                 _range(epochs.min(), epochs.max()) if len(epochs) else EMPTY,
                 Spread.of((both["best_top1"] - both["final_top1"]).to_numpy(), len(both)),
-                *(int(status.get(name, 0)) for name in shown),
             ]
         )
     caption = (
@@ -78,7 +70,8 @@ def tuning_stability_table(run: Run) -> Table:
         "final, in points, is what a run lost after its best epoch, and also what choosing the epoch on the test set "
         "adds to it."
     )
-    return Table("Stability over seeds", columns, rows, caption, "stability")
+    columns = ["configuration", "final top-1 (%)", "best epoch", "best minus final"]
+    return Table("Best and last epoch", columns, rows, caption, "epochs")
 
 
 def efficiency_table(run: Run) -> Table | None:

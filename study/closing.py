@@ -67,7 +67,7 @@ def show(report: Report, run: RunDirectory, split: TimeSplit | None, warnings: l
     """Print the closing report to stdout."""
     console = Console()
     prose = min(console.width, PROSE_WIDTH) if console.is_terminal else PROSE_WIDTH
-    tables = [table for part in report.parts for table in part.tables]
+    tables = report.tables
     if not console.is_terminal or console.width < MIN_WIDTH:
         # Nobody can widen a file or a pipe: no cell is broken, and a narrow terminal wraps whole lines.
         console = Console(width=max(MIN_WIDTH, *map(_width, tables)) if tables else MIN_WIDTH)
@@ -84,14 +84,13 @@ def show(report: Report, run: RunDirectory, split: TimeSplit | None, warnings: l
         console.print()
         for line in report.details:
             say(line, "- ")
-    for part in report.parts:
-        for table in part.tables:
-            console.print()
-            console.print(_rich(table, prose))
-        if part.sentences:
-            console.print(f"\n{part.title}", style="bold", highlight=False, markup=False)
-            for line in part.sentences:
-                say(line, "- ")
+    for table in report.tables:
+        console.print()
+        console.print(_rich(table, prose))
+    if report.sentences:
+        console.print()
+        for line in report.sentences:
+            say(line, "- ")
     console.print()
     for name, value in _places(report, run).items():
         console.print(f"{name:<12} {value}", highlight=False, markup=False, soft_wrap=True)
@@ -119,8 +118,9 @@ def _places(report: Report, run: RunDirectory) -> dict[str, str]:
     def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
+    more = ", ".join(section.title.lower() for section in report.sections)
     return {
-        "page": shown(report.page),
+        "page": f"{shown(report.page)}{f' (also: {more})' if more else ''}",
         "pictures": f"{shown(report.page.parent)}/*.png",
         "Markdown": shown(report.markdown),
         "records": f"{shown(run.path / 'trials.parquet')}, {shown(run.path / 'metrics.parquet')}",

@@ -15,14 +15,23 @@ from analysis.against_notes import (
     reported_differences,
 )
 from analysis.continual import backward_transfer, forgetting
-from analysis.continual_tables import accuracy_matrices, continual_table, matrix_table
+from analysis.continual_tables import accuracy_matrices, continual_table, matrix_tables
 from analysis.departure import departures
+from analysis.departure_plots import departure_timeline
 from analysis.early_signals import early_signals
 from analysis.instability import stabilities
-from analysis.instability_plots import departure_timeline, final_values_strip, performance_profiles, variance_components
-from analysis.instability_sentences import departure_sentence, signal_sentence, spread_sentence
+from analysis.instability_plots import final_values_strip, performance_profiles, variance_components
+from analysis.instability_sentences import departure_sentence, signal_sentence, spread_sentences
 from analysis.instability_tables import departure_table, signal_table, spread_table
-from analysis.power import noises, pairing_noise, power_sentence, seeds_needed, smallest_difference
+from analysis.power import (
+    noises,
+    pairing_noise,
+    power_sentence,
+    power_summary,
+    power_table,
+    seeds_needed,
+    smallest_difference,
+)
 from analysis.records import read_run
 from analysis.series import objective_metric
 from analysis.variance_of_runs import variance_sentence, variance_split
@@ -107,8 +116,8 @@ def test_continual_metrics_by_seed_are_those_of_the_matrix(tmp_path):
     assert row[:2] == ["a", "0"]
     assert float(row[4]) == pytest.approx(100 * forgetting(matrices[0]), abs=0.01)
     assert float(row[5]) == pytest.approx(100 * backward_transfer(matrices[0]), abs=0.01)
-    assert matrix_table(run, "a").rows[1][1].mean == pytest.approx(100 * matrices[0][1, 0])
-    assert matrix_table(run, "none") is None
+    (table,) = matrix_tables(run)
+    assert table.rows[1][1].mean == pytest.approx(100 * matrices[0][1, 0])
 
 
 @pytest.mark.parametrize(
@@ -133,10 +142,10 @@ def test_every_state_of_a_run_has_sentences_tables_and_pictures(tmp_path, make, 
     metric, rng = objective_metric(run), np.random.default_rng(0)
     found, left, split = stabilities(run, metric, rng), departures(run), variance_split([run], rng)
     search = early_signals(run, left, rng)
-    sentences = [*(spread_sentence(run, one) for one in found), departure_sentence(run, left), signal_sentence(search)]
+    sentences = [*spread_sentences(run, found), departure_sentence(run, left), signal_sentence(search)]
     sentences += [variance_sentence(split), *against_notes_sentences(run)]
     assert all(text.endswith(".") and "nan" not in text.lower() for text in sentences)
-    tables = [spread_table(found, metric), departure_table(run, left), signal_table(search)]
+    tables = [spread_table(run, found, metric), departure_table(run, left), signal_table(search)]
     assert all("nan" not in table.to_markdown() for table in tables if table)
     pictures = [final_values_strip(run, found, metric), performance_profiles(run, found, metric)]
     pictures += [variance_components(run, split), departure_timeline(run, left)]
@@ -147,6 +156,33 @@ def test_every_state_of_a_run_has_sentences_tables_and_pictures(tmp_path, make, 
 
 def test_one_seed_says_what_cannot_be_said(tmp_path):
     run = read_run(make_run(tmp_path, {"a": [0.45]}))
-    (one,) = stabilities(run, "final_accuracy", np.random.default_rng(0))
-    assert "nothing can be said about spread, modes or intervals" in spread_sentence(run, one)
+    found = stabilities(run, "final_accuracy", np.random.default_rng(0))
+    assert "nothing can be said about spread, modes or intervals: a." in spread_sentences(run, found)[0]
     assert "too few" in departure_sentence(run, [])
+
+
+def test_sentences_name_what_the_table_of_the_spread_cannot_show(tmp_path):
+    finals = {"one": [0.45], "two": [0.45, 0.46], "same": [0.5] * 5, "gone": [0.4, 0.4], "low": [0.3, 0.45, 0.46]}
+    states = {("gone", 0): ("diverged", 2), ("gone", 1): ("failed", 1)}
+    run = read_run(make_run(tmp_path, finals, unfinished=states))
+    found = stabilities(run, "final_accuracy", np.random.default_rng(0))
+    assert spread_sentences(run, found) == [
+        "Without a final value: gone (of 2 seeds 1 diverged and 1 failed).",
+        "Of a single seed nothing can be said about spread, modes or intervals: one.",
+        "Too few seeds for an interval, which takes 3: two.",
+        "Too few seeds to look for modes, which takes 4: low.",
+        "All seeds ended at exactly the same value: same.",
+        "Collapsed: 1 of 1 seeds of gone and 1 of 3 seeds of low.",
+    ]
+    table = spread_table(run, found, "final_accuracy")
+    assert table.columns[-2:] == ["diverged", "failed"] and table.rows[3][-2:] == [1, 1]
+    assert [row[1] for row in table.rows] == ["1 of 1", "2 of 2", "5 of 5", "0 of 2", "3 of 3"]
+
+
+def test_power_table_says_what_the_seeds_can_show(tmp_path):
+    found = noises(read_run(make_run(tmp_path, FINALS)))
+    (row,) = power_table(found).rows
+    assert row[0] == "alpha=0.1" and row[1] == 6
+    assert row[6:] == [seeds_needed(stated, found[0].std) for stated in (0.005, 0.01, 0.02)]
+    assert f"{row[5]} points (alpha=0.1)" in power_summary(found)
+    assert "cannot be said" in power_summary([])

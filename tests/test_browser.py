@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 from synthetic import make_run, make_tuning_run, seeded_finals
+from synthetic_rank import make_rank_run
 
 from analysis.report import build_report
 
@@ -23,11 +24,13 @@ def browser():
         started.close()
 
 
-@pytest.fixture(scope="module", params=["continual", "tuning"])
+@pytest.fixture(scope="module", params=["continual", "tuning", "rank"])
 def report(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     if request.param == "tuning":
         return build_report(make_tuning_run(folder, FINALS))
+    if request.param == "rank":
+        return build_report(make_rank_run(folder, seeded_finals({"head": 0.6, "r=1": 0.7, "r=2": 0.72}, 3)))
     return build_report(make_run(folder, seeded_finals({"baseline": 0.44, "alpha=0.1": 0.40}, 3)))
 
 

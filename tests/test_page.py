@@ -7,6 +7,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from synthetic import make_run, make_tuning_run, seeded_finals
+from synthetic_rank import make_rank_run
+from synthetic_theory import make_theory_run
 
 from analysis import selection, style
 from analysis.records import RecordsError, read_run
@@ -15,6 +17,16 @@ from analysis.selection import shortened
 from study.cli import main
 
 MEANS = {"norm": 0.86, "lora": 0.87, "deep_lora": 0.88}
+RANKS = {"head": 0.6, "r=1": 0.7, "r=2": 0.72, "r=1 fixed": 0.7}
+# By kind of report; one with a bad seed, so that there is a departure to draw.
+KINDS = {
+    "continual": lambda folder: make_run(
+        folder, seeded_finals({"baseline": 0.44, "b <&> c": 0.45}, 5) | {"bad": [0.44, 0.45, 0.44, 0.45, 0.1]}
+    ),
+    "tuning": lambda folder: make_tuning_run(folder, seeded_finals(MEANS, 3)),
+    "rank": lambda folder: make_rank_run(folder, seeded_finals(RANKS, 3)),
+    "theory": make_theory_run,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -44,10 +56,13 @@ def page_of(report):
     return Outline(report.page.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("make", [make_run, make_tuning_run])
-def test_the_page_is_one_file_with_everything_that_the_markdown_has(tmp_path, make):
-    finals = seeded_finals(MEANS if make is make_tuning_run else {"baseline": 0.4, "b <&> c": 0.45}, 3)
-    report = build_report(make(tmp_path, finals))
+def test_every_kind_is_tried():
+    assert set(KINDS) == set(REPORTS) == set(SECTIONS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_page_is_one_file_with_everything_that_the_markdown_has(tmp_path, kind):
+    report = build_report(KINDS[kind](tmp_path))
     page, markdown = page_of(report), report.markdown.read_text()
     html = report.page.read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", html) and "@import" not in html and "<script" not in html
@@ -68,15 +83,18 @@ def test_the_page_is_one_file_with_everything_that_the_markdown_has(tmp_path, ma
     assert len(page.of("h1")) == 1
 
 
-@pytest.mark.parametrize("make", [make_run, make_tuning_run])
-def test_every_picture_has_its_data_with_a_caption(tmp_path, make):
-    finals = seeded_finals(MEANS if make is make_tuning_run else {"baseline": 0.4, "b": 0.45}, 3)
-    report = build_report(make(tmp_path, finals))
-    for path in (path for part in report.parts for path in part.pictures):
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_picture_has_its_data_with_a_caption(tmp_path, kind):
+    report = build_report(KINDS[kind](tmp_path))
+    known = set(read_run(tmp_path).trials["configuration"])
+    pictures = [path for part in report.parts for path in part.pictures]
+    assert ("departures.png" in {path.name for path in pictures}) == (kind == "continual")
+    for path in pictures:
         assert path.read_bytes().startswith(b"\x89PNG") and b"<svg" in path.with_suffix(".svg").read_bytes()
         data = path.parent / "data" / f"{path.stem}.parquet"
         frame = pd.read_parquet(data)
-        assert len(frame) and set(frame["configuration"]) <= set(finals), path.name
+        assert len(frame) and set(frame.get("configuration", [])) <= known, path.name
+        assert "configuration" in frame or path.name == "variance.png"
         assert len(pq.read_schema(data).metadata[b"caption"]) > 40
 
 
@@ -92,7 +110,7 @@ def test_a_section_is_added_by_appending_to_a_list(tmp_path, monkeypatch):
     section = Section("Rerun noise", ["Nothing moved."], methods=["By running it again."])
     monkeypatch.setitem(SECTIONS, "continual", [lambda run, folder: section, lambda run, folder: None])
     report = build_report(make_run(tmp_path, {"baseline": [0.4]}))
-    assert [part.title for part in report.parts] == ["Stability over seeds", "Rerun noise"]
+    assert [part.title for part in report.parts] == ["Results", "Rerun noise"]
     assert {"Rerun noise", "Nothing moved.", "By running it again."} <= set(page_of(report).text)
 
 
@@ -119,7 +137,7 @@ def test_many_configurations_are_shortened_and_it_says_so(tmp_path, monkeypatch)
     assert all(note in table.caption for table in report.tables if table.name in ("accuracy_by_task", "ablation"))
     differences = next(table for table in report.tables if table.name == "differences")
     assert len(differences.rows) == 4 and "Holm-corrected over 9 configurations" in differences.caption
-    assert report.answer[2].startswith("20 of 20 replicas finished")
+    assert "; 20 of 20 replicas finished" in report.answer[1]
 
 
 def test_of_many_seeds_only_some_are_drawn_and_it_says_so(tmp_path, monkeypatch):
@@ -130,6 +148,15 @@ def test_of_many_seeds_only_some_are_drawn_and_it_says_so(tmp_path, monkeypatch)
     assert "thin: 3 of 5 seeds" in picture.caption and "thick: mean" in picture.caption
     assert len(picture.axes[0].lines) == 3 + 1
     assert picture.data is not None and picture.data["seed"].nunique() == 5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_table_and_no_sentence_comes_twice(tmp_path, kind):
+    parts = build_report(KINDS[kind](tmp_path)).parts
+    names = [table.name for part in parts for table in part.tables]
+    assert len(names) == len(set(names))
+    said = [sentence for part in parts for sentence in part.sentences]
+    assert len(said) == len(set(said))
 
 
 ALL = [(label, seed) for label in ("baseline", "b") for seed in (0, 1)]

@@ -239,5 +239,6 @@ def test_report_writes_what_it_returns(tmp_path):
 )  # fmt: skip
 def test_a_report_in_every_state(tmp_path, finals, unfinished, expected):
     report = build_report(make_rank_run(tmp_path, finals, unfinished=unfinished))
-    assert expected in " ".join(report.answer)
+    assert expected in " ".join([*report.answer, *report.details])
+    assert len(set(report.answer)) == 3
     assert len(report.pictures) == 3

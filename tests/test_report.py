@@ -6,16 +6,16 @@ import re
 from itertools import product
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from synthetic import REPORTED_RERUN, make_run, seeded_finals
 
 from analysis.differences import differences, paired_difference
 from analysis.plots import accuracy_by_task
-from analysis.records import RecordsError, read_run
+from analysis.records import RecordsError, read_run, write_trials
 from analysis.report import build_report
-from analysis.sentences import stability_sentence
-from analysis.tables import ablation_table, stability_table, task_table
+from analysis.tables import ablation_table, task_table
 
 RNG = np.random.default_rng(11)
 
@@ -106,7 +106,22 @@ def test_cells_say_how_many_seeds_reached_the_task(tmp_path):
     assert cells[4].endswith("(n=2)")
     # A replica that failed after its last evaluation has no final accuracy anywhere.
     assert cells[9] == "44.00 (n=1)"
-    assert column(stability_table(run), "final") == ["44.00"]
+
+
+def test_the_answer_to_consolidation_the_notes_and_the_seed(tmp_path):
+    finals = seeded_finals({"baseline": 0.45, "alpha=0.1": 0.451, "alpha=0.5": 0.449}, 5)
+    run = make_run(tmp_path, finals)
+    frame = pd.read_parquet(run / "trials.parquet").assign(
+        **{"param.consolidation": lambda own: own["trial_id"] != "t0"}
+    )
+    write_trials(run / "trials.parquet", frame.dropna(axis=1, how="all").to_dict("records"))
+    helps, trust, moves = build_report(run).answer
+    assert helps.startswith("Consolidation is not shown to help: none of the 2 other configurations can be told apart")
+    values = [np.var(own, ddof=1) for own in finals.values()]
+    assert f"±{200 * np.sqrt(np.mean(values)):.1f} points" in trust
+    assert moves.startswith("The seed (") and "moves the number more than the choice of hyperparameters (" in moves
+    assert "the reported 45.92 against 28.01 (baseline, alpha=0.1 run 2) is beyond seed noise (p < 0.001)" in moves
+    assert moves.endswith("as far as noise on other data and another backbone can tell.")
 
 
 def test_ablation_before_and_after_consolidation(tmp_path):
@@ -118,38 +133,15 @@ def test_ablation_before_and_after_consolidation(tmp_path):
     assert column(table, "alpha=0.1 run 2 — reported (1 run)") == ["39.57", "28.01", "28.01", "–"]
 
 
-@pytest.mark.parametrize(
-    ("finals", "unfinished", "expected"),
-    [
-        ([0.413, 0.455, 0.39], {}, "x: 3 of 3 seeds finished; final accuracy ranges over 6.5 points (39.0-45.5 %); "
-         "1 of 3 seeds ended below its frozen backbone (40.0 % on average)."),
-        ([0.35, 0.38], {}, "x: 2 of 2 seeds finished; final accuracy ranges over 3.0 points (35.0-38.0 %); "
-         "both seeds ended below their frozen backbone (40.0 % on average)."),
-        ([0.45], {}, "x: 1 of 1 seed finished; final accuracy is 45.0 %, and one seed says nothing about the spread; "
-         "it did not end below its frozen backbone (40.0 %)."),
-        ([0.45, 0.46, 0.47], {0: "diverged"}, "x: 2 of 3 seeds finished (1 diverged); final accuracy ranges over "
-         "1.0 points (46.0-47.0 %); no seed ended below its frozen backbone (40.0 % on average)."),
-        ([0.45] * 3, {0: "diverged", 1: "diverged", 2: "diverged"},
-         "x: all 3 seeds diverged, so there is no final accuracy."),
-        ([0.45], {0: "interrupted"}, "x: the only seed was interrupted, so there is no final accuracy."),
-        ([0.45] * 3, {0: "diverged", 1: "diverged", 2: "interrupted"},
-         "x: of 3 seeds 2 diverged and 1 was interrupted, so there is no final accuracy."),
-        ([], {}, "x: no seed was started."),
-    ],
-)  # fmt: skip
-def test_stability_sentence(tmp_path, finals, unfinished, expected):
-    states = {("x", seed): (status, 3) for seed, status in unfinished.items()}
-    run = read_run(make_run(tmp_path, {"x": finals}, unfinished=states))
-    assert stability_sentence(run, "x") == expected
-
-
 def test_answer_tells_what_differs_from_what_cannot_be_told(tmp_path):
     finals = seeded_finals({"baseline": 0.45, "alike": 0.451, "worse": 0.30}, 5)
     report = build_report(make_run(tmp_path, finals))
     short = report.answer
     assert short[0].startswith("Beside baseline, final accuracy changes in points by: worse -1") and len(short) == 3
-    assert short[1].startswith("Not told apart from baseline with these seeds: alike ")
-    (first, second), third = report.details, short[2]
+    assert "; not told apart from baseline with these seeds: alike " in short[0]
+    assert short[1].startswith("One run alone is good to about ±") and "15 of 15 replicas finished, 5 of 15" in short[1]
+    assert short[2].startswith("The choice of hyperparameters (") and "moves the number more than the seed" in short[2]
+    first, second, third = report.details
     assert first.startswith("worse ends 1") and "points below baseline" in first and "5 common seeds" in first
     assert second.startswith("alike (") and second.endswith("cannot be told apart from baseline with 5 seeds.")
     assert third.startswith("15 of 15 replicas finished; 5 of 15 ended below the frozen backbone (5 of worse)")

@@ -52,11 +52,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Pa
     return folder
 
 
-def test_the_terminal_shows_tables_stability_and_places(finished: Path) -> None:
+def test_the_terminal_shows_answer_tables_and_places(finished: Path) -> None:
     out, err = (finished / "out.txt").read_text(), (finished / "err.txt").read_text()
     for expected in (
-        "Accuracy by task", "Ablation after the last task", "2 of 2 seeds finished", "mlflow server --host 127.0.0.1",
-        "tensorboard --logdir", "accuracy_by_task.png", "trials.parquet", "start-up",
+        "Accuracy by task", "Ablation after the last task", "6 of 6 replicas finished", "also: instability",
+        "mlflow server --host 127.0.0.1",
+        "tensorboard --logdir", "report/*.png", "report/index.html", "trials.parquet", "start-up",
     ):  # fmt: skip
         assert expected in out
     assert "[6/6]" in err and "no GPU" in err

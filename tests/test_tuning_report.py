@@ -16,8 +16,8 @@ from analysis.records import read_run
 from analysis.report import build_report
 from analysis.tuning_curves import interference, learning_rates
 from analysis.tuning_plots import accuracy_by_parameters
-from analysis.tuning_sentences import floor_sentences, ranking_sentence, schedule_sentences, tuning_stability_sentence
-from analysis.tuning_tables import efficiency_table, floor_table, methods_table, tuning_stability_table
+from analysis.tuning_sentences import floor_sentences, ranking_sentence, schedule_sentences
+from analysis.tuning_tables import efficiency_table, epochs_table, floor_table, methods_table
 
 MEANS = {"head": 0.80, "norm": 0.86, "lora": 0.87, "parallel": 0.85, "deep_lora": 0.88}
 PARAMS = {"method": "lora", "eta_min": 0.0, "epochs": 3, "freeze_lora_steps": 0}
@@ -225,24 +225,13 @@ def test_efficiency_is_measured_from_the_head_alone(tmp_path):
     assert efficiency_table(read_run(make_tuning_run(tmp_path / "3", {"norm": [0.8]}))) is None
 
 
-def test_stability_over_seeds(tmp_path):
+def test_best_and_last_epoch(tmp_path):
     unfinished = {("norm", 1): ("diverged", 2), ("lora", 0): ("interrupted", 0), ("lora", 1): ("failed", 1)}
     finals = {"norm": [0.86, 0.87, 0.88], "lora": [0.8, 0.9, 0.88], "head": [0.5]}
-    run = read_run(make_tuning_run(tmp_path, finals, unfinished=unfinished))
-    table = tuning_stability_table(run)
-    assert column(table, "finished") == ["2 of 3", "1 of 3", "1 of 1"]
-    assert column(table, "min to max")[0] == "86.00 to 88.00"
+    table = epochs_table(read_run(make_tuning_run(tmp_path, finals, unfinished=unfinished)))
+    assert column(table, "final top-1 (%)") == ["87.00 ± 1.41", "88.00", "50.00"]
     assert column(table, "best epoch") == ["3", "3", "3"]
     assert column(table, "best minus final")[0] == "1.00 ± 0.00"
-    assert [column(table, status) for status in ("diverged", "failed", "interrupted")] == [
-        ["1", "0", "0"], ["0", "1", "0"], ["0", "1", "0"],
-    ]  # fmt: skip
-    assert [tuning_stability_sentence(run, label) for label in finals] == [
-        "norm: 2 of 3 seeds finished (1 diverged); final top-1 ranges over 2.0 points (86.0-88.0 %).",
-        "lora: 1 of 3 seeds finished (1 failed, 1 interrupted); final top-1 is 88.0 %, and one seed says nothing about "
-        "the spread.",
-        "head: 1 of 1 seed finished; final top-1 is 50.0 %, and one seed says nothing about the spread.",
-    ]
 
 
 def test_differences_take_the_metric_that_is_asked_for(tmp_path):
@@ -293,7 +282,7 @@ def test_report_writes_what_it_returns(tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.pictures)
     page = report.markdown.read_text()
     assert all(text in page for text in (*report.answer, *report.sentences, "(calibration.png)"))
-    assert [table.name for table in report.tables] == ["methods", "ranking", "efficiency", "stability", "differences"]
+    assert [table.name for table in report.tables] == ["methods", "ranking", "efficiency", "epochs", "differences"]
     assert interference(read_run(make_tuning_run(tmp_path / "norm", {"norm": [0.8]}))) is None
 
 
@@ -335,5 +324,6 @@ def test_a_configuration_that_never_started_and_columns_that_are_missing(tmp_pat
     written["configurations"]["full"] = {"method": "full", "data": {"flip": True}}
     (run / "study.json").write_text(json.dumps(written))
     report = build_report(run)
-    assert "full: no seed was started." in report.sentences
+    instability = next(section for section in report.sections if section.title == "Instability")
+    assert "Without a final value: full (no seed was started)." in instability.sentences
     assert report.answer[-1] == "2 of 2 replicas finished, no final top-1 of full."

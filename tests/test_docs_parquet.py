@@ -1,0 +1,55 @@
+"""docs/parquet.md: its columns are those of the schemas, and its examples run and agree with the records."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from conftest import REPOSITORY
+
+from analysis.records import METRICS_SCHEMA, SCHEMA_VERSION, TRIALS_SCHEMA
+
+TEXT = (REPOSITORY / "docs" / "parquet.md").read_text(encoding="utf-8")
+EXAMPLES = dict(zip(("pandas", "duckdb", "polars"), re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), strict=True))
+
+
+def rows_under(heading: str) -> list[list[str]]:
+    section = TEXT.split(f"## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("heading", "schema"), [("trials.parquet", TRIALS_SCHEMA), ("metrics.parquet", METRICS_SCHEMA)]
+)
+def test_columns_types_units_and_meanings_are_those_of_the_schema(heading: str, schema: pa.Schema) -> None:
+    expected = [
+        [
+            f"`{field.name}`",
+            f"{field.type}{'' if field.nullable else ', never null'}",
+            field.metadata[b"unit"].decode(),
+            field.metadata[b"meaning"].decode(),
+        ]
+        for field in schema
+    ]
+    assert rows_under(heading) == expected
+    assert f"`schema_version` (now {SCHEMA_VERSION})" in TEXT
+
+
+@pytest.mark.parametrize("library", EXAMPLES)
+def test_the_examples_run_and_agree(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip(library, reason=f"{library} is not installed (extra docs)")
+    monkeypatch.chdir(REPOSITORY)
+    known: dict = {}
+    exec(EXAMPLES[library], known)
+    trials = pd.read_parquet("analysis/notebooks/data/nested_alpha/trials.parquet")
+    means = trials.groupby("configuration")["metric.final_accuracy"].mean()
+    if library == "pandas":
+        found = known["result"]["mean"]
+    elif library == "duckdb":
+        found = pd.Series({row[0]: row[1] for row in known["result"]})
+    else:
+        last = known["result"].filter(known["pl"].col("task") == 9)
+        found = pd.Series(dict(zip(last["configuration"], last["mean"], strict=True)))
+    assert np.allclose(found.reindex(means.index), means)
