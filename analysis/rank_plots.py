@@ -129,7 +129,7 @@ def learning_curves(run: Run) -> Picture:
     panels[0].set_ylabel("top-1 on the test texts (%)")
     note = f"{measured_setting(run)}; thick: mean over the seeds that got there, thin: each seed"
     add_legend(
-        figure, handles, loc="outside lower center", ncols=min(len(handles), 8) or 1, fontsize=10,
+        figure, handles, loc="outside lower center", ncols=min(len(handles), 4) or 1, fontsize=10,
         title=note, title_fontsize=10, handlelength=2.2,
     )  # fmt: skip
     frame = measured[measured["configuration"].isin(_drawn(run))]
