@@ -64,8 +64,8 @@ def continual_table(run: Run) -> Table:
 def matrix_tables(run: Run) -> list[Table]:
     """The accuracy matrices, mean ± standard deviation over seeds, of the first ``MOST_MATRICES`` configurations in
     which one was measured."""
-    tables, labels = [], series.configurations(run)
-    for label in labels:
+    tables: list[Table] = []
+    for label in series.configurations(run):
         matrices = accuracy_matrices(run, label) if len(tables) < MOST_MATRICES else {}
         if matrices:
             tables.append(_matrix_table(run, label, len(tables), matrices))

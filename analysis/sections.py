@@ -11,6 +11,7 @@ import numpy as np
 
 from analysis.against_notes import against_notes_sentences, against_notes_tables, levels
 from analysis.captions import count
+from analysis.cells import Table
 from analysis.consolidation import consolidation_sentence, consolidation_table
 from analysis.continual_tables import continual_table, matrix_sentences, matrix_tables
 from analysis.departure import departures
@@ -61,7 +62,8 @@ def instability_section(run: Run, folder: Path) -> Section:
         if any(one.summary for one in found)
         else None,
     }
-    sentences, tables = _left_out(run) + spread_sentences(run, found), [spread_table(run, found, metric)]
+    sentences = _left_out(run) + spread_sentences(run, found)
+    tables: list[Table | None] = [spread_table(run, found, metric)]
     methods = list(INSTABILITY_METHODS)
     if len(accuracy_by_boundary(run)):
         left = departures(run)
