@@ -34,12 +34,13 @@ SHAPES: dict[str, tuple[str, int | None]] = {
     "tuning, single seeds": ("tuning", 1),
 }
 MEASURE = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 from analysis.report import build_report
 start, cpu = time.perf_counter(), time.process_time()
 build_report(Path(sys.argv[1]))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+# Not ru_maxrss, which a child takes over from the process that started it.
+peak = int(re.search("VmHWM:[^0-9]*([0-9]+)", Path("/proc/self/status").read_text())[1]) / 1024
 print(json.dumps([time.perf_counter() - start, time.process_time() - cpu, peak]))
 """
 
