@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic import make_run, make_tuning_run, seeded_finals
 from synthetic_rank import make_rank_run
+from synthetic_search import make_search_run
 from synthetic_theory import make_theory_run
 
 from analysis import selection, style
@@ -26,6 +27,7 @@ KINDS = {
     "tuning": lambda folder: make_tuning_run(folder, seeded_finals(MEANS, 3)),
     "rank": lambda folder: make_rank_run(folder, seeded_finals(RANKS, 3)),
     "theory": make_theory_run,
+    "search": make_search_run,
 }
 
 

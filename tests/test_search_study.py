@@ -2,99 +2,25 @@
 formula except in the slow test, which runs a real one."""
 
 import json
-import math
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from synthetic_search import Stopped, accuracy, begin, drive
 from test_cli import call
 
 from analysis.report import build_report
 from study.journal import JOURNAL_FILE, JournalWriter, read_journal
 from study.optuna_mirror import Mirror, open_mirror
-from study.progress import Progress
-from study.resolve import Options, resolve
-from study.resources import Machine
-from study.rundir import Outcome, RunDirectory, is_searched, write_outcome
-from study.search_options import SearchOptions
+from study.rundir import RunDirectory, is_searched
 from study.search_records import export
-from study.search_run import SearchRun, confirmed, restored
-from study.tune_search import SeedSearcher
+from study.search_run import confirmed, restored
 from study.ui import command_of
-from trainables.checkpoint import Checkpoints
 from trainables.errors import InputError
 
 CHANGING = {"duration_s", "data_s", "train_s", "eval_s", "peak_memory_mib", "git_commit", "diff_hash"}
 """Columns that a clock changes, or an edit of the code between two tests."""
-SMALL = ["data.classes=0:20", "init_cls=5", "increment=5", "rank=4", "epochs=1"]
-
-
-class NoTracking:
-    def prepare(self, trials: Any) -> None:
-        pass
-
-
-class Stopped(Exception):
-    """The driver is gone."""
-
-
-def begin(path: Path, **changed: Any) -> RunDirectory:
-    search = SearchOptions(**({"confirm": "3x4", "racing": "halving:2,4"} | changed.pop("search", {})))
-    options = Options(
-        "nested_search", profile="embedded", settings=SMALL, trials=8, device="cpu", search=search, **changed
-    )
-    study, _ = resolve(options, Machine(2, 0, "here"), load_data=False)
-    return RunDirectory.create(path, study.model_copy(update={"run_id": "fixed"}))
-
-
-def accuracy(params: dict[str, Any], seed: int, task: int) -> float:
-    """Best near lr_fast = 0.05; noisy, and worse with every task."""
-    noise = np.random.default_rng([seed, int(params["lr_fast"] * 1e9)]).normal()
-    return float(np.clip(0.7 - 0.1 * abs(math.log10(params["lr_fast"] / 0.05)) - 0.05 * task + 0.03 * noise, 0, 1))
-
-
-def train(run: RunDirectory, task: dict[str, Any], searcher: SeedSearcher, trial: str, diverging: float) -> None:
-    """What a worker does with a pack, without training: rows, checkpoints, stop files, outcomes."""
-    ids = {int(seed): name for seed, name in task["replica_ids"].items()}
-    checkpoints = Checkpoints(run.path / "checkpoints", ids, "task")
-    params, rows = task["params"], {seed: [] for seed in ids}
-    phases = ("val",) if params["evaluate"] == "validation" else ("eval", "val")
-    status = "diverged" if params["lr_fast"] > diverging else "finished"
-    for position in range(4):
-        for seed in ids:
-            for phase in phases:
-                value = accuracy(params, seed, position) - (0.05 if phase == "eval" else 0.0)
-                rows[seed].append({"phase": phase, "task": position, "epoch": None, "step": None, "name": "accuracy",
-                                   "value": value, "wall_s": 1.0})  # fmt: skip
-            checkpoints.save(seed, position, {"x": torch.zeros(1)}, rows[seed])
-        searcher.on_trial_result(trial, {})
-        if any((run.folder(name) / "stop").exists() for name in ids.values()):
-            status = "pruned"
-            break
-    for name in ids.values():
-        write_outcome(run.folder(name), Outcome(status=status, began_at=time.time(), ended_at=time.time()))
-
-
-def drive(run: RunDirectory, jobs: float = math.inf, diverging: float = math.inf) -> SearchRun:
-    """Ray Tune's part with one worker; the driver dies in the middle of job number ``jobs``."""
-    progress = Progress(run.study, run.trials, quiet=True, done_before=set())
-    work = SearchRun(run, NoTracking(), progress)  # type: ignore[arg-type]
-    searcher = SeedSearcher(work.search, work)
-    number = 0
-    while (task := searcher.suggest(f"t{number}")) != "FINISHED":
-        assert isinstance(task, dict), "one worker never has to wait"
-        number += 1
-        if number > jobs:
-            raise Stopped
-        train(run, task["pack"], searcher, f"t{number - 1}", diverging)
-        searcher.on_trial_complete(f"t{number - 1}", {})
-    if searcher.error:
-        raise searcher.error
-    return work
 
 
 def tables(run: RunDirectory) -> dict[str, pd.DataFrame]:
