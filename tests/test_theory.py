@@ -304,6 +304,6 @@ def test_a_small_study_ends_in_a_report(capsys, tmp_path, monkeypatch) -> None:
     assert len(report.tables[0].rows) == 9 and len(report.tables[2].rows) == 3
     assert {path.name for path in report.pictures} == {"error_by_rank.png", "gap_by_step.png"}
     assert all(path.stat().st_size > 10_000 for path in report.pictures)
-    assert report.answer[0].startswith("alpha = r: within 1 % of the Eckart-Young bound in all 18 cases")
+    assert report.answer[0].startswith("Training ends within 1 % of the Eckart-Young bound in all 36 cases")
     starred = [row[0] for row in report.tables[0].rows if str(row[0]).endswith("*")]
     assert starred == ["exact_rank, 3 *", "exact_rank, 6 *"]
