@@ -124,6 +124,8 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     )  # fmt: skip
     check_storage(resolved)
     spec = resolved.model_dump(mode="json", include={"study", "trainable", "trials", "search"})
+    if spec["search"]:
+        del spec["search"]["optuna_storage"]  # a copy for a dashboard decides no number
     provenance = collect(command, materials.data_hash, materials.weights_hash, spec)
     return resolved.model_copy(update={"provenance": provenance}), notices
 
