@@ -4,6 +4,7 @@ again."""
 import copy
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ import timm
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
+from training import numbers, trained, values
 
 from study.catalog import STUDIES
 from study.commands import show
 from trainables import calibration
 from trainables.backbones import load_backbone
-from trainables.checkpoint import Checkpoints, Row
+from trainables.checkpoint import Checkpoints
 from trainables.configs import DataConfig, HybridConfig, aliases
 from trainables.data import load_images
 from trainables.diagnostics import StepClock
@@ -44,30 +46,7 @@ def config(backbone: str, **settings: object) -> HybridConfig:
     return HybridConfig(backbone=backbone, **(defaults | settings))
 
 
-def run(made: HybridConfig, seeds: tuple[int, ...], folder: Path, stop_after: int | None = None) -> dict[int, list]:
-    """All rows by seed; ``stop_after`` reports the driver vanishes."""
-    rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
-    reports = 0
-
-    def report(new: dict[int, list[Row]]) -> None:
-        nonlocal reports
-        reports += 1
-        if stop_after is not None and reports > stop_after:
-            raise KeyboardInterrupt
-        for seed, more in new.items():
-            rows[seed] += more
-
-    train(made, seeds, report, Checkpoints(folder, {seed: f"r-s{seed}" for seed in seeds}, "epoch"))
-    return rows
-
-
-def numbers(rows: list[Row]) -> list[tuple]:
-    """Rows without what differs from run to run: clock and timings."""
-    return [tuple(v for k, v in row.items() if k != "wall_s") for row in rows if row["phase"] != "timing"]
-
-
-def values(rows: list[Row], phase: str, name: str) -> list[float]:
-    return [row["value"] for row in rows if row["phase"] == phase and row["name"] == name]
+run = partial(trained, train)
 
 
 def on_steps(started: HybridRun, after: Callable[[], None]) -> None:

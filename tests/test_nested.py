@@ -1,11 +1,13 @@
 """The nested trainable as its user relies on it: reproducible, independent of the pack, resumable, honest ablations."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from training import numbers, trained, values
 
-from trainables.checkpoint import Checkpoints, Row
+from trainables.checkpoint import Checkpoints
 from trainables.configs import DataConfig, NestedConfig
 from trainables.nested import NestedRun, count_parameters, train
 
@@ -17,32 +19,7 @@ def config(backbone: str, **settings: object) -> NestedConfig:
     return NestedConfig(backbone=backbone, **(defaults | settings))
 
 
-def run(
-    config: NestedConfig, seeds: tuple[int, ...], folder: Path, stop_after: int | None = None
-) -> dict[int, list[Row]]:
-    """All rows by seed; ``stop_after`` reports the driver vanishes."""
-    rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
-    reports = 0
-
-    def report(new: dict[int, list[Row]]) -> None:
-        nonlocal reports
-        reports += 1
-        if stop_after is not None and reports > stop_after:
-            raise KeyboardInterrupt
-        for seed, more in new.items():
-            rows[seed] += more
-
-    train(config, seeds, report, Checkpoints(folder, {seed: f"r-s{seed}" for seed in seeds}))
-    return rows
-
-
-def numbers(rows: list[Row]) -> list[tuple]:
-    """Rows without what differs from run to run: clock and timings."""
-    return [tuple(v for k, v in row.items() if k != "wall_s") for row in rows if row["phase"] != "timing"]
-
-
-def values(rows: list[Row], phase: str, name: str) -> list[float]:
-    return [row["value"] for row in rows if row["phase"] == phase and row["name"] == name]
+run = partial(trained, train)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from text_fixtures import SHAPE, write_encoder, write_texts
+from training import numbers, trained, values
 from transformers import (
     AutoModelForSequenceClassification,
     BertConfig,
@@ -23,7 +25,7 @@ from study.cli import main
 from study.resolve import Options, resolve
 from study.resources import Machine
 from study.rundir import RunDirectory
-from trainables.checkpoint import Checkpoints, Row
+from trainables.checkpoint import Checkpoints
 from trainables.configs import RankConfig, TextDataConfig, aliases
 from trainables.errors import InputError
 from trainables.optim import linear_rates
@@ -64,30 +66,7 @@ def make(encoder: str, texts: str):
     return made
 
 
-def run(made: RankConfig, seeds: tuple[int, ...], folder: Path, stop_after: int | None = None) -> dict[int, list]:
-    """All rows by seed; ``stop_after`` reports the driver vanishes."""
-    rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
-    reports = 0
-
-    def report(new: dict[int, list[Row]]) -> None:
-        nonlocal reports
-        reports += 1
-        if stop_after is not None and reports > stop_after:
-            raise KeyboardInterrupt
-        for seed, more in new.items():
-            rows[seed] += more
-
-    train(made, seeds, report, Checkpoints(folder, {seed: f"r-s{seed}" for seed in seeds}, "epoch"))
-    return rows
-
-
-def numbers(rows: list[Row]) -> list[tuple]:
-    """Rows without what differs from run to run: clock and timings."""
-    return [tuple(v for k, v in row.items() if k != "wall_s") for row in rows if row["phase"] != "timing"]
-
-
-def values(rows: list[Row], phase: str, name: str) -> list[float]:
-    return [row["value"] for row in rows if row["phase"] == phase and row["name"] == name]
+run = partial(trained, train)
 
 
 def tokens() -> Tokens:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from training import numbers, trained
 
 from analysis import theory as finals
 from analysis.report import build_report
@@ -26,26 +28,7 @@ def config(**fields: object) -> TheoryConfig:
     return TheoryConfig(**(SMALL | {"epochs": 3, "steps_per_epoch": 7} | fields))
 
 
-def run(made: TheoryConfig, seeds: tuple[int, ...], folder: Path, stop_after: int | None = None) -> dict[int, list]:
-    """All rows by seed; ``stop_after`` reports the driver vanishes."""
-    rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
-    reports = 0
-
-    def report(new: dict[int, list[Row]]) -> None:
-        nonlocal reports
-        reports += 1
-        if stop_after is not None and reports > stop_after:
-            raise KeyboardInterrupt
-        for seed, more in new.items():
-            rows[seed] += more
-
-    train(made, seeds, report, Checkpoints(folder, {seed: f"r-s{seed}" for seed in seeds}, "epoch"))
-    return rows
-
-
-def numbers(rows: list[Row]) -> list[tuple]:
-    """Rows without what differs from run to run: clock and timings."""
-    return [tuple(v for k, v in row.items() if k != "wall_s") for row in rows if row["phase"] != "timing"]
+run = partial(trained, train)
 
 
 def value(rows: list[Row], name: str, epoch: int) -> float:
