@@ -5,7 +5,6 @@ alone, as Hive has it. All trial files have the same columns, null where a run h
 that take the schema from one file, as pandas does, see all of them.
 """
 
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from analysis.parquet_files import write_file
 from analysis.records import (
     METRICS_FILE,
     METRICS_SCHEMA,
@@ -74,13 +74,13 @@ def merge_runs(run_dirs: Sequence[Path], out: Path) -> list[Merged]:
     for path in held:
         # Those that are replaced below are read for nothing, and those that have the schema already are left alone.
         if path.parent.relative_to(out / "trials") not in folders.values() and pq.read_schema(path) != schema:
-            _write(path, _cast(pq.read_table(path, partitioning=None), schema))
+            write_file(path, _cast(pq.read_table(path, partitioning=None), schema))
     merged = []
     for key, tables in new.items():
         target = out / "trials" / folders[key] / TRIALS_FILE
         replaced = target.exists()
-        _write(out / "metrics" / folders[key] / METRICS_FILE, _cast(tables["metrics"], METRICS_SCHEMA))
-        _write(target, _cast(tables["trials"], schema))
+        write_file(out / "metrics" / folders[key] / METRICS_FILE, _cast(tables["metrics"], METRICS_SCHEMA))
+        write_file(target, _cast(tables["trials"], schema))
         merged.append(Merged(*key, tables["trials"].num_rows, tables["metrics"].num_rows, replaced))
     return merged
 
@@ -134,15 +134,3 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
         else:
             columns.append(table[field.name].cast(field.type))
     return pa.table(columns, schema=schema.with_metadata({"schema_version": str(SCHEMA_VERSION)}))
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise RecordsError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        partial.unlink(missing_ok=True)

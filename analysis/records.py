@@ -12,7 +12,6 @@ Writing is atomic and deterministic: the same rows give the same bytes, and a re
 """
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,68 +21,60 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-SCHEMA_VERSION = 1
+from analysis.parquet_files import SCHEMA_VERSION, RecordsError, check_version, field, read_file, table_of, write_file
+
 STATUSES = ("finished", "pruned", "diverged", "failed", "interrupted")
 TRIALS_FILE, METRICS_FILE, STUDY_FILE = "trials.parquet", "metrics.parquet", "study.json"
-
-
-class RecordsError(ValueError):
-    """A run directory or a row that cannot be read or written; the message is one line for the user."""
-
-
-def _field(name: str, type_: pa.DataType, unit: str, meaning: str, nullable: bool = True) -> pa.Field:
-    return pa.field(name, type_, nullable, {"unit": unit, "meaning": meaning})
 
 
 _REQUIRED = False  # the value of ``nullable`` for columns that must not be null
 
 METRICS_SCHEMA = pa.schema(
     [
-        _field("trial_id", pa.string(), "-", "the trial (configuration) the replica belongs to", _REQUIRED),
-        _field("seed", pa.int64(), "-", "the replica's seed", _REQUIRED),
-        _field("phase", pa.string(), "-", "train, val, eval, ablation, boundary, timing, ...", _REQUIRED),
-        _field("task", pa.int32(), "-", "task, counted from 0; null outside class-incremental studies"),
-        _field("epoch", pa.int32(), "-", "epoch within the task, counted from 0"),
-        _field("step", pa.int64(), "optimizer steps", "step, counted on over the tasks"),
-        _field("name", pa.string(), "-", "what was measured, e.g. accuracy or norm/slow/after", _REQUIRED),
-        _field(
+        field("trial_id", pa.string(), "-", "the trial (configuration) the replica belongs to", _REQUIRED),
+        field("seed", pa.int64(), "-", "the replica's seed", _REQUIRED),
+        field("phase", pa.string(), "-", "train, val, eval, ablation, boundary, timing, ...", _REQUIRED),
+        field("task", pa.int32(), "-", "task, counted from 0; null outside class-incremental studies"),
+        field("epoch", pa.int32(), "-", "epoch within the task, counted from 0"),
+        field("step", pa.int64(), "optimizer steps", "step, counted on over the tasks"),
+        field("name", pa.string(), "-", "what was measured, e.g. accuracy or norm/slow/after", _REQUIRED),
+        field(
             "value",
             pa.float64(),
             "by name; accuracies are fractions in [0, 1]",
             "the value; NaN and infinities are kept",
             _REQUIRED,
         ),
-        _field("wall_s", pa.float64(), "s", "seconds since the replica started; not reproducible"),
+        field("wall_s", pa.float64(), "s", "seconds since the replica started; not reproducible"),
     ]
 )
 METRICS_KEY = ["trial_id", "seed", "phase", "task", "epoch", "step", "name"]
 
 TRIALS_SCHEMA = pa.schema(
     [
-        _field("study", pa.string(), "-", "name of the study", _REQUIRED),
-        _field("run_id", pa.string(), "-", "name of the run", _REQUIRED),
-        _field("trial_id", pa.string(), "-", "the trial: one configuration", _REQUIRED),
-        _field("configuration", pa.string(), "-", "label of the configuration", _REQUIRED),
-        _field("replica_id", pa.string(), "-", "<trial_id>-s<seed>", _REQUIRED),
-        _field("seed", pa.int64(), "-", "the replica's seed", _REQUIRED),
-        _field("status", pa.string(), "-", " | ".join(STATUSES), _REQUIRED),
-        _field("error", pa.string(), "-", "why the replica failed or diverged"),
-        _field("trainable_params", pa.int64(), "parameters", "parameters that receive updates, per replica"),
-        _field("total_params", pa.int64(), "parameters", "all parameters, frozen ones included, per replica"),
-        _field("duration_s", pa.float64(), "s", "wall-clock of the replica; not reproducible, like the next four"),
-        _field("data_s", pa.float64(), "s", "part of duration_s spent on data"),
-        _field("train_s", pa.float64(), "s", "part of duration_s spent on training"),
-        _field("eval_s", pa.float64(), "s", "part of duration_s spent on evaluation and ablations"),
-        _field("peak_memory_mib", pa.float64(), "MiB", "peak memory of the process, or of the device on a GPU"),
-        _field("mlflow_run_id", pa.string(), "-", "the replica's MLflow run"),
-        _field("git_commit", pa.string(), "-", "commit of the code"),
-        _field("diff_hash", pa.string(), "-", "hash of the uncommitted changes"),
-        _field("spec_hash", pa.string(), "-", "hash of the resolved configuration"),
-        _field("data_hash", pa.string(), "-", "hash of the decoded data set"),
-        _field("weights_hash", pa.string(), "-", "hash of the backbone's weights"),
-        _field("environment_hash", pa.string(), "-", "hash of the library versions and the hardware"),
+        field("study", pa.string(), "-", "name of the study", _REQUIRED),
+        field("run_id", pa.string(), "-", "name of the run", _REQUIRED),
+        field("trial_id", pa.string(), "-", "the trial: one configuration", _REQUIRED),
+        field("configuration", pa.string(), "-", "label of the configuration", _REQUIRED),
+        field("replica_id", pa.string(), "-", "<trial_id>-s<seed>", _REQUIRED),
+        field("seed", pa.int64(), "-", "the replica's seed", _REQUIRED),
+        field("status", pa.string(), "-", " | ".join(STATUSES), _REQUIRED),
+        field("error", pa.string(), "-", "why the replica failed or diverged"),
+        field("trainable_params", pa.int64(), "parameters", "parameters that receive updates, per replica"),
+        field("total_params", pa.int64(), "parameters", "all parameters, frozen ones included, per replica"),
+        field("duration_s", pa.float64(), "s", "wall-clock of the replica; not reproducible, like the next four"),
+        field("data_s", pa.float64(), "s", "part of duration_s spent on data"),
+        field("train_s", pa.float64(), "s", "part of duration_s spent on training"),
+        field("eval_s", pa.float64(), "s", "part of duration_s spent on evaluation and ablations"),
+        field("peak_memory_mib", pa.float64(), "MiB", "peak memory of the process, or of the device on a GPU"),
+        field("mlflow_run_id", pa.string(), "-", "the replica's MLflow run"),
+        field("git_commit", pa.string(), "-", "commit of the code"),
+        field("diff_hash", pa.string(), "-", "hash of the uncommitted changes"),
+        field("spec_hash", pa.string(), "-", "hash of the resolved configuration"),
+        field("data_hash", pa.string(), "-", "hash of the decoded data set"),
+        field("weights_hash", pa.string(), "-", "hash of the backbone's weights"),
+        field("environment_hash", pa.string(), "-", "hash of the library versions and the hardware"),
     ]
 )
 TRIALS_KEY = ["trial_id", "seed"]
@@ -146,11 +137,11 @@ def write_trials(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     dynamic: list[pa.Field] = []
     for name in sorted({key for row in full for key in row if key.startswith("param.")}):
         values, type_ = _parameter_column([row.get(name) for row in full])
-        dynamic.append(_field(name, type_, "-", "parameter of the configuration"))
+        dynamic.append(field(name, type_, "-", "parameter of the configuration"))
         for row, value in zip(full, values, strict=True):
             row[name] = value
     for name in sorted({key for row in full for key in row if key.startswith("metric.")}):
-        dynamic.append(_field(name, pa.float64(), "accuracies are fractions in [0, 1]", "final metric of the replica"))
+        dynamic.append(field(name, pa.float64(), "accuracies are fractions in [0, 1]", "final metric of the replica"))
     _write(path, full, pa.schema([*TRIALS_SCHEMA, *dynamic]), TRIALS_KEY, ())
 
 
@@ -174,25 +165,15 @@ def read_run(run_dir: Path) -> Run:
         raise RecordsError(f"{run_dir / STUDY_FILE}: not valid JSON ({error})") from None
     if not isinstance(study, dict):
         raise RecordsError(f"{run_dir / STUDY_FILE}: expected a JSON object, found {type(study).__name__}")
-    _check_version(run_dir / STUDY_FILE, study.get("schema_version", SCHEMA_VERSION))
-    trials = _read(run_dir / TRIALS_FILE, TRIALS_SCHEMA)
-    return Run(run_dir, study, trials, _read(run_dir / METRICS_FILE, METRICS_SCHEMA))
+    check_version(run_dir / STUDY_FILE, study.get("schema_version", SCHEMA_VERSION))
+    trials = _frame(read_file(run_dir / TRIALS_FILE, TRIALS_SCHEMA))
+    return Run(run_dir, study, trials, _frame(read_file(run_dir / METRICS_FILE, METRICS_SCHEMA)))
 
 
 def _write(
     path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, key: list[str], trial_order: Iterable[str]
 ) -> None:
-    names, required = set(schema.names), [field.name for field in schema if not field.nullable]
-    for number, row in enumerate(rows):
-        if not names.issuperset(row):
-            raise RecordsError(f"{path}: row {number}: unknown column {min(set(row) - names)!r}")
-        for name in required:
-            if row.get(name) is None:
-                raise RecordsError(f"{path}: row {number}: column {name!r} is missing")
-    try:
-        table = pa.Table.from_pylist(list(rows), schema=schema)
-    except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise RecordsError(f"{path}: a value does not fit its column ({error})") from None
+    table = table_of(path, rows, schema)
 
     # Only the keys go through pandas, which would turn a NaN loss into a null.
     keys = _frame(table.select(key)).drop_duplicates(keep="last")
@@ -200,47 +181,12 @@ def _write(
     rank = keys["trial_id"].map({trial: position for position, trial in enumerate(order)})
     keys = keys.assign(trial_id=rank).sort_values(key, kind="stable", na_position="first")
     table = table.take(pa.array(keys.index.to_numpy(), pa.int64()))
-    table = table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
-
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        pq.write_table(table, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise RecordsError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
-    _check_version(path, (table.schema.metadata or {}).get(b"schema_version", b"").decode())
-    missing = [name for name in schema.names if name not in table.schema.names]
-    if missing:
-        raise RecordsError(f"{path}: column {missing[0]!r} is missing")
-    return _frame(table)
+    write_file(Path(path), table)
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
     nullable_integers = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
     return table.to_pandas(types_mapper=nullable_integers.get).astype({"seed": "int64"})
-
-
-def _check_version(path: Path, found: object) -> None:
-    try:
-        version = int(str(found))
-    except ValueError:
-        raise RecordsError(f"{path}: has no schema version; it was not written by a study") from None
-    if version > SCHEMA_VERSION:
-        advice = "update this program to read it"
-    elif version < SCHEMA_VERSION:
-        advice = "read it with the version of the program that wrote it"
-    else:
-        return
-    age = "newer" if version > SCHEMA_VERSION else "older"
-    raise RecordsError(f"{path}: schema version {version} is {age} than {SCHEMA_VERSION}; {advice}")
 
 
 def _parameter_column(values: list[Any]) -> tuple[list[Any], pa.DataType]:

@@ -1,0 +1,84 @@
+"""Parquet files with a schema: checked, versioned, written atomically. What is in them is said in ``records`` and
+``search_records``."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SCHEMA_VERSION = 1
+
+
+class RecordsError(ValueError):
+    """A run directory or a row that cannot be read or written; the message is one line for the user."""
+
+
+def field(name: str, type_: pa.DataType, unit: str, meaning: str, nullable: bool = True) -> pa.Field:
+    return pa.field(name, type_, nullable, {"unit": unit, "meaning": meaning})
+
+
+def table_of(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Rows as a table; ``path`` is for messages.
+
+    Raises:
+        RecordsError: a row lacks a required column, has an unknown one, or holds a value of the wrong type.
+    """
+    names, required = set(schema.names), [one.name for one in schema if not one.nullable]
+    for number, row in enumerate(rows):
+        if not names.issuperset(row):
+            raise RecordsError(f"{path}: row {number}: unknown column {min(set(row) - names)!r}")
+        for name in required:
+            if row.get(name) is None:
+                raise RecordsError(f"{path}: row {number}: column {name!r} is missing")
+    try:
+        return pa.Table.from_pylist(list(rows), schema=schema)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise RecordsError(f"{path}: a value does not fit its column ({error})") from None
+
+
+def write_file(path: Path, table: pa.Table) -> None:
+    """Write a table with the schema's version; readers see the old file or the new one.
+
+    Raises:
+        RecordsError: the file cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)}), partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise RecordsError(f"{path}: cannot be written ({error.strerror})") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_file(path: Path, schema: pa.Schema) -> pa.Table:
+    """Raises RecordsError where the file is missing, damaged, of another schema version, or lacks a column."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise RecordsError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+    check_version(path, (table.schema.metadata or {}).get(b"schema_version", b"").decode())
+    missing = [name for name in schema.names if name not in table.schema.names]
+    if missing:
+        raise RecordsError(f"{path}: column {missing[0]!r} is missing")
+    return table
+
+
+def check_version(path: Path, found: object) -> None:
+    try:
+        version = int(str(found))
+    except ValueError:
+        raise RecordsError(f"{path}: has no schema version; it was not written by a study") from None
+    if version > SCHEMA_VERSION:
+        advice = "update this program to read it"
+    elif version < SCHEMA_VERSION:
+        advice = "read it with the version of the program that wrote it"
+    else:
+        return
+    age = "newer" if version > SCHEMA_VERSION else "older"
+    raise RecordsError(f"{path}: schema version {version} is {age} than {SCHEMA_VERSION}; {advice}")
