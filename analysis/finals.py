@@ -12,9 +12,11 @@ FINAL_METRICS: dict[str, Callable[[Iterable[Mapping[str, Any]], int], dict[str, 
     "rank": rank.final_metrics,
 }
 
+_TUNING = ("best_val_top1", "final_val_top1", "final_val_ece", "final_val_nll", "step_time_s", "peak_memory_mib")
 HELD_OUT_METRICS: dict[str, tuple[str, ...]] = {
     "continual": ("final_val_accuracy", "average_incremental_val_accuracy"),
-    "tuning": ("best_val_top1", "final_val_top1", "final_val_ece", "final_val_nll", "step_time_s", "peak_memory_mib"),
+    "tuning": _TUNING,
+    "rank": (*_TUNING, "delta_norm"),
 }
 """Final metrics that need no test images: what a search may look at."""
 

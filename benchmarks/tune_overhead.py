@@ -16,7 +16,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,15 @@ class Instant:
     def results(self, job: Job, error: bool) -> dict[int, SeedResult]:
         return {seed: SeedResult(metrics=measured(job.params, seed)) for seed in job.seeds}
 
+    def intermediate(self, job: Job) -> None:
+        pass
+
+    def told(self) -> None:
+        pass
+
+    def afterwards(self) -> Iterator[dict[str, Any]]:
+        return iter(())
+
 
 def instant(config: dict[str, Any]) -> None:
     """The trainable."""
@@ -160,47 +169,35 @@ def through_tune(trials: int, sampler: str, objectives: int, schedule: SeedSched
     """Wall-clock time of Tune with ``workers`` CPUs, and what the driver took of it."""
     launch = importlib.import_module("study.launch")
     from ray import tune
-    from ray.tune.search import Searcher
 
-    class Adapter(Searcher):
-        """Asks and tells a ``SeedSearch``."""
+    from study.tune_search import SeedSearcher
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.search, self.work = new_search(trials, sampler, objectives, schedule), Instant()
-            self.jobs: dict[str, Job] = {}
-            self.cpu_s = 0.0
+    class Timed(SeedSearcher):
+        """The project's searcher, with the CPU time that asks and tells take in the driver."""
 
-        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        cpu_s = 0.0
+
+        def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
             start = time.process_time()
-            job = self.search.ask()
+            found = super().suggest(trial_id)
             self.cpu_s += time.process_time() - start
-            if job is None:
-                return Searcher.FINISHED if self.search.finished else None
-            self.jobs[trial_id] = job
-            return self.work.begin(job)
+            return found
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-            job = self.jobs.pop(trial_id)
             start = time.process_time()
-            self.search.tell(job, self.work.results(job, error))
+            super().on_trial_complete(trial_id, result, error)
             self.cpu_s += time.process_time() - start
-
-        def save(self, checkpoint_path: str) -> None:
-            Path(checkpoint_path).write_bytes(b"")
-
-        def restore(self, checkpoint_path: str) -> None:
-            raise NotImplementedError
 
     begin = time.monotonic()
     launch.start_ray("local", "cpu", launch.Machine(workers, 0, "this machine"))
     started = time.monotonic()
-    adapter = Adapter()
+    work = Instant()
+    searcher = Timed(new_search(trials, sampler, objectives, schedule), work)
     with tempfile.TemporaryDirectory() as folder:
         tuner = tune.Tuner(
             tune.with_resources(instant, {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=adapter, num_samples=-1, reuse_actors=True, max_concurrent_trials=workers
+                search_alg=searcher, num_samples=-1, reuse_actors=True, max_concurrent_trials=workers
             ),
             run_config=tune.RunConfig(name="overhead", storage_path=folder, verbose=0),
         )
@@ -210,12 +207,13 @@ def through_tune(trials: int, sampler: str, objectives: int, schedule: SeedSched
         ended = time.monotonic()
         launch.stop_ray()
     memory_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    jobs = adapter.work.jobs
-    assert adapter.search.finished and len(adapter.search.configurations) + len(adapter.search.duplicates) == trials
+    search, jobs = searcher.search, work.jobs
+    assert searcher.error is None and search.finished
+    assert len(search.configurations) + len(search.duplicates) == trials
     return (
         f"{ended - begin:.0f} s on {workers} cores, of which {started - begin:.0f} s to start Ray: {jobs:,} jobs "
         f"(Tune trials), {1e3 * (ended - started) / jobs:.0f} ms each. CPU of driver {driver_cpu_s:.0f} s, of which "
-        f"the search itself (asks and tells) {adapter.cpu_s:.0f} s; peak memory of the driver {memory_mib:.0f} MiB."
+        f"the search itself (asks and tells) {searcher.cpu_s:.0f} s; peak memory of the driver {memory_mib:.0f} MiB."
     )
 
 

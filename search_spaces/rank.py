@@ -1,14 +1,17 @@
-"""LoRA rank and its scale beside the learning rate (fields ``rank``, ``lora_alpha``, ``lr_lora``, ``lr``)."""
+"""LoRA's rank, the rule for its scale and the rates (fields of ``RankConfig``)."""
 
-from search_spaces.dimensions import Float, Int
+from search_spaces.dimensions import Choice, Float, Int
 from search_spaces.space import Space
 
 RANK = Space(
     {
         "rank": Int(1, 32, log=True),
-        "lora_alpha": Float(0.5, 8.0, log=True, ratio_to="rank"),
+        "scaling": Choice(("proportional", "fixed")),
+        "c": Float(0.25, 16.0, log=True, when={"scaling": "proportional"}),
+        "lora_alpha": Float(1.0, 64.0, log=True, when={"scaling": "fixed"}),
         "lr_lora": Float(1e-4, 3e-2, log=True),
         "lr": Float(1e-4, 3e-2, log=True),
+        "weight_decay": Float(0.0, 0.2),
     }
 )
-"""``lora_alpha`` is searched as a multiple of the rank (alpha = c r); ``lora_alpha=16`` holds it fixed instead."""
+"""The factor on LoRA's output is ``c`` or ``lora_alpha / rank``; ``--set scaling=fixed`` searches one rule alone."""

@@ -2,6 +2,7 @@
 
 from search_spaces.hybrid import HYBRID
 from search_spaces.nested import NESTED
+from search_spaces.rank import RANK
 from study.reported import (
     SEEDS_000,
     SEEDS_000_SOURCE,
@@ -279,3 +280,27 @@ register(
         report="rank",
     )
 )
+
+register(
+    Study(
+        name="rank_search",
+        question="Which rank, scale and rates of LoRA are good on seeds that their search has never seen?",
+        trainable="rank",
+        configurations={
+            "r=8": {"rank": 8, "scaling": "proportional"},
+            "r=1": {"rank": 1, "scaling": "proportional"},
+            "r=32, alpha fixed": {"rank": 32, "scaling": "fixed"},
+        },
+        objective=Objective(metric="final_top1"),
+        search=SearchSpec(space=RANK, objectives=(Objective(metric="final_val_top1"),)),
+        profiles={
+            "embedded": _RANK_EMBEDDED.model_copy(
+                update={"seeds": 8, "data": {"train_examples": 3000}, "settings": _RANK_EMBEDDED.settings
+                        | {"epochs": 3, "data.val_fraction": 0.2}}
+            ),
+            "paper": _RANK_PAPER.model_copy(update={"seeds": 8, "settings": {"data.val_fraction": 0.05}}),
+        },
+        report="search",
+        metrics="rank",
+    )
+)  # fmt: skip

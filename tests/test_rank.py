@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
+from pydantic import ValidationError
 from text_fixtures import SHAPE, write_encoder, write_texts
 from training import numbers, trained, values
 from transformers import (
@@ -20,6 +21,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
+from analysis.finals import HELD_OUT_METRICS, final_metrics
 from study.catalog import STUDIES
 from study.cli import main
 from study.resolve import Options, resolve
@@ -132,6 +134,20 @@ def test_rows_are_the_vocabulary_of_the_report(make, tmp_path: Path) -> None:
     steps = [row["step"] for row in rows if row["name"] == "top1" and row["phase"] in ("curve", "eval")]
     assert steps == [0, 2, 5, 7, 10]  # 72 of 90 texts in batches of 16: before the first step, and twice an epoch
     assert len(values(rows, "train", "loss")) == 10 and len(values(rows, "eval", "top1")) == 2
+
+
+def test_a_search_does_not_see_test_texts(make, tmp_path: Path) -> None:
+    data = TextDataConfig(max_length=24, val_fraction=0.2)
+    tested = run(make(data=data), (3,), tmp_path / "tested")[3]
+    searched = run(make(data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
+    assert not [row for row in searched if row["phase"] in ("eval", "curve")]
+    kept = [row for row in tested if row["phase"] not in ("eval", "curve")]
+    assert numbers(searched) == numbers(kept)
+    finals = final_metrics("rank", searched, 2)
+    assert finals["final_val_top1"] == values(tested, "val", "top1")[-1] and "final_top1" not in finals
+    assert set(HELD_OUT_METRICS["rank"]) <= set(finals)
+    with pytest.raises(ValidationError, match="val_fraction above 0"):
+        make(evaluate="validation")
 
 
 def test_a_diverged_replica_leaves_the_others_bit_equal(make, tmp_path: Path, monkeypatch) -> None:

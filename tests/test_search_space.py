@@ -11,9 +11,9 @@ from search_spaces.nested import NESTED
 from search_spaces.rank import RANK
 from search_spaces.space import Space
 from study.samplers import Sampler
-from trainables.configs import HybridConfig, NestedConfig, aliases
+from trainables.configs import HybridConfig, NestedConfig, RankConfig, aliases
 
-SPACES = {"nested": (NESTED, NestedConfig), "hybrid": (HYBRID, HybridConfig), "rank": (RANK, HybridConfig)}
+SPACES = {"nested": (NESTED, NestedConfig), "hybrid": (HYBRID, HybridConfig), "rank": (RANK, RankConfig)}
 
 
 @pytest.mark.parametrize(

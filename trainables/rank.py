@@ -197,10 +197,11 @@ class RankRun(EpochRun):
         return torch.cat(losses)
 
     def measure(self, epoch: int) -> None:
-        test = self._test_logits()
-        self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
-        for k in self.alive():
-            self.log_values(k, "eval", scores(test[k], self.test_labels), epoch)
+        if self.config.evaluate == "test":
+            test = self._test_logits()
+            self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
+            for k in self.alive():
+                self.log_values(k, "eval", scores(test[k], self.test_labels), epoch)
         if self.config.trains_lora:
             norm = self.pack.delta_norm()
             for k in self.alive():
@@ -208,6 +209,7 @@ class RankRun(EpochRun):
         if self.config.data.val_fraction:
             parts = [validation for _, validation in self.splits]
             logits = text_logits(self.pack, self.train_input, parts, self.config.eval_batch_size)
+            self.mark_diverged(torch.stack([own.isfinite().all() for own in logits]), epoch=epoch)
             for k in self.alive():
                 self.log_values(k, "val", scores(logits[k], self.train_labels[parts[k]]), epoch)
 
@@ -216,7 +218,10 @@ class RankRun(EpochRun):
         return text_logits(self.pack, self.test_input, [every] * len(self.seeds), self.config.eval_batch_size)
 
     def _log_curve(self, epoch: int) -> None:
-        """A point of the learning curve within an epoch, or before the first step."""
+        """A point of the learning curve within an epoch, or before the first step; on test texts, hence none in a
+        search."""
+        if self.config.evaluate == "validation":
+            return
         start = time.monotonic()
         test = self._test_logits()
         for k in self.alive():

@@ -1,0 +1,178 @@
+"""Configurations of the trainables on images."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from trainables.configs.base import Fraction, HeldOutData, TestedConfig, noted
+from trainables.errors import InputError
+
+EVERY_LINEAR_LAYER = r"blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))"
+
+
+class DataConfig(HeldOutData):
+    """Which images, and what happens to them on the way in."""
+
+    classes: str | None = Field(None, description="Python slice over label ids, such as 1::2")
+    train_per_class: int | None = Field(None, ge=1, description="training images kept per class")
+    test_per_class: int | None = Field(None, ge=1, description="test images kept per class")
+    crop_scale: tuple[float, float] = Field((0.05, 1.0), description="area fraction of the random resized crop")
+    flip: bool = Field(True, description="random horizontal flip")
+    mean: tuple[float, float, float] | None = Field(None, description="pixel mean; default: the backbone's")
+    std: tuple[float, float, float] | None = Field(None, description="pixel std; default: the backbone's")
+
+    @model_validator(mode="after")
+    def _crop_scale_is_a_range(self) -> "DataConfig":
+        low, high = self.crop_scale
+        if not 0.0 < low <= high <= 1.0:
+            raise ValueError(f"crop_scale {self.crop_scale}: 0 < low <= high <= 1 is allowed")
+        return self
+
+
+class ImageConfig(TestedConfig):
+    """What every trainable on images is configured with."""
+
+    dataset: str = "glyphs100"
+    backbone: str = "glyph_vit"
+    data: DataConfig = DataConfig()
+
+
+def task_sizes(classes: int, init_cls: int, increment: int) -> list[int]:
+    """Number of classes of every task.
+
+    Raises:
+        InputError: the classes cannot be divided so.
+    """
+    if init_cls > classes or (classes - init_cls) % increment:
+        raise InputError(
+            f"init_cls={init_cls}, increment={increment}: {classes} classes cannot be divided into such tasks; "
+            "allowed: classes = init_cls + n * increment"
+        )
+    return [init_cls] + [increment] * ((classes - init_cls) // increment)
+
+
+class ClassIncrementalConfig(ImageConfig):
+    """Class-incremental protocol and optimisation, as in the published SEMA configuration (CVPR 2025)."""
+
+    boundary = "task"
+
+    init_cls: int = Field(10, ge=1, description="classes of the first task")
+    increment: int = Field(10, ge=1, description="classes of every later task")
+    class_order_seed: int | Literal["replica"] = Field(
+        1993, description="seed of the class order, held fixed over replicas; 'replica': each seed has its own order"
+    )
+    epochs: int = noted(5, "epochs", "func_epoch", ge=1, le=10_000)
+    batch_size: int = Field(32, ge=1, le=65_536)
+    eval_batch_size: int = Field(64, ge=1, le=65_536)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = Field(0.9, ge=0.0, lt=1.0)
+    weight_decay: float = Field(5e-4, ge=0.0, le=1.0)
+    init_lr: float = noted(0.005, "init_lr", "lr_head", ge=0.0, le=100.0)
+    eta_min: float = noted(0.0, "eta_min", "min_lr", ge=0.0, le=1.0)
+    warmup_steps: int = Field(0, ge=0, description="linear warm-up at the start of every task")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
+    log_every: int = Field(10, ge=1, description="steps between rows of norms, contributions and cosines")
+
+    def boundaries(self, classes: int) -> int:
+        return len(task_sizes(classes, self.init_cls, self.increment))
+
+
+class NestedConfig(ClassIncrementalConfig):
+    """Nested LoRA (seeds/000, seeds/001): a slow and a fast adapter side by side."""
+
+    rank: int = noted(16, "rank", "nested_lora_rank", "ffn_num", ge=1, le=4096)
+    lr_fast: float = noted(0.05, "lr_fast", "nested_lora_lr_fast", ge=0.0, le=100.0)
+    lr_slow: float = noted(0.005, "lr_slow", "nested_lora_lr_slow", ge=0.0, le=100.0)
+    update_interval_slow: int = noted(1, "update_interval_slow", "nested_lora_update_interval_slow", ge=1, le=1_000_000)
+    consolidation: bool = noted(True, "consolidation", "nested_lora_use_consolidation")
+    consolidation_alpha: float = noted(
+        0.1, "consolidation_alpha", "alpha", "nested_lora_consolidation_alpha", ge=0.0, le=1.0
+    )
+    consolidation_space: Literal["parameters", "function"] = "parameters"
+    fast_reset: Literal["zero", "reinit"] = "zero"
+    placement: Literal["parallel", "linear"] = "parallel"
+    layers: str = Field(EVERY_LINEAR_LAYER, description="regex over full module paths, for placement=linear")
+    lora_alpha: float = Field(16.0, gt=0.0, le=65_536.0, description="placement=linear scales by lora_alpha / rank")
+
+    @model_validator(mode="after")
+    def _function_space_needs_linear_factors(self) -> "NestedConfig":
+        if self.consolidation and self.consolidation_space == "function" and self.placement != "linear":
+            raise ValueError(
+                "consolidation_space=function needs placement=linear (a ReLU bottleneck has no low-rank product)"
+            )
+        return self
+
+
+Method = Literal["head", "norm", "lora", "hybrid_parallel", "hybrid_layerwise", "full"]
+Policy = Literal["deep_lora", "shallow_lora", "alternate"]
+
+
+class HybridConfig(ImageConfig):
+    """LoRA, norm tuning and their hybrids on one task over all classes (seeds/002, seeds/003); AdamW, cosine per epoch.
+
+    Fields answer to the options of the notes' week-6 command line.
+    """
+
+    boundary = "epoch"
+
+    method: Method = "lora"
+    policy: Policy | None = Field(
+        None, description="which blocks get LoRA, for method=hybrid_layerwise; default there: deep_lora"
+    )
+    rank: int = noted(8, "rank", "lora_r", ge=1, le=4096)
+    lora_alpha: float = Field(16.0, gt=0.0, le=65_536.0, description="LoRA is scaled by lora_alpha / rank")
+    layers: str = Field(EVERY_LINEAR_LAYER, description="regex over full module paths that get LoRA")
+    lr: float = noted(1e-3, "lr", "lr_head", ge=0.0, le=100.0, description="of the head")
+    lr_norm: float = Field(1e-3, ge=0.0, le=100.0)
+    lr_lora: float = Field(5e-4, ge=0.0, le=100.0)
+    lr_full: float = Field(1e-4, ge=0.0, le=100.0, description="of the backbone, for method=full")
+    lr_parity: bool = Field(False, description="scale LoRA's rate so that its updates are as large as the norms'")
+    weight_decay: float = Field(0.05, ge=0.0, le=1.0, description="not on norm scales and biases")
+    batch_size: int = Field(128, ge=1, le=65_536)
+    epochs: int = Field(15, ge=1, le=10_000)
+    steps_per_epoch: int | None = Field(None, ge=1, description="batches of an epoch; default: all images")
+    cosine_epochs: int | None = Field(None, ge=1, le=100_000, description="length of the cosine; default: epochs")
+    eta_min: float = noted(1e-5, "eta_min", "min_lr", ge=0.0, le=1.0)
+    freeze_lora_steps: int = Field(0, ge=0, description="first steps, in which LoRA gets no update")
+    temperature_fraction: Fraction = Field(
+        0.1, description="part of the training images held out to fit the temperature; 0: no temperature scaling"
+    )
+    eval_batch_size: int = Field(64, ge=1, le=65_536)
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
+    log_every: int = Field(10, ge=1, description="steps between rows of loss, learning rates and LoRA's norm")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _layerwise_has_a_policy(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("method") == "hybrid_layerwise" and values.get("policy") is None:
+            return values | {"policy": "deep_lora"}
+        return values
+
+    @model_validator(mode="after")
+    def _fields_fit_each_other(self) -> "HybridConfig":
+        if self.policy is not None and self.method != "hybrid_layerwise":
+            raise ValueError(f"policy={self.policy} needs method=hybrid_layerwise, method is {self.method}")
+        if self.cosine_epochs is not None and self.cosine_epochs < self.epochs:
+            raise ValueError(f"cosine_epochs={self.cosine_epochs}: at least epochs={self.epochs} is allowed")
+        if self.steps_per_epoch is not None:
+            self.check_freeze(self.epochs * self.steps_per_epoch)
+        return self
+
+    @property
+    def trains_lora(self) -> bool:
+        return self.method in ("lora", "hybrid_parallel", "hybrid_layerwise")
+
+    @property
+    def scale(self) -> float:
+        """Factor on the output of a LoRA pair."""
+        return self.lora_alpha / self.rank
+
+    def boundaries(self, classes: int) -> int:
+        return self.epochs
+
+    def check_freeze(self, steps: int) -> None:
+        """Raises InputError when LoRA would stay frozen through all of a run's ``steps``."""
+        if self.trains_lora and self.freeze_lora_steps >= steps:
+            raise InputError(
+                f"freeze_lora_steps={self.freeze_lora_steps}: the run has {steps} steps; allowed: 0..{steps - 1}"
+            )
