@@ -21,7 +21,7 @@ def test_the_page_works(tmp_path: Path) -> None:
     for package in ("study", "search_spaces", "trainables", "analysis"):
         shutil.copytree(REPOSITORY / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     (addition,) = blocks("python")
-    with (tmp_path / "study" / "catalog.py").open("a") as catalog:
+    with (tmp_path / "study" / "catalog" / "nested.py").open("a") as catalog:
         catalog.write("\n\n" + addition)
     commands = [line for block in blocks("bash") for line in block.splitlines() if line]
     assert len(commands) == 4

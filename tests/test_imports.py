@@ -6,6 +6,7 @@ Imports are read from the syntax tree, not from a run, so that one inside a func
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,9 @@ def test_right_imports_are_left_alone(tmp_path: Path) -> None:
         (tmp_path / package).mkdir()
         (tmp_path / package / "module.py").write_text(source)
     assert wrong_arrows(tmp_path) == []
+
+
+def test_every_package_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("__init__.py")}
+    assert set(listed) == {".".join(folder.parts) for folder in folders}
