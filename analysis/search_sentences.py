@@ -32,14 +32,14 @@ def race_sentences(search: Search) -> list[str]:
     lines = [
         f"{count(len(own), 'configuration')} took {count(in_search, 'replica')} in the search, and "
         f"{count(len(search.confirmed), 'configuration')} {count(again, 'replica')} on fresh seeds"
-        f"{others(statuses)}; no replica of the search evaluated a test image."
+        f"{others(statuses)}; no replica of the search looked at test {search.examples}."
     ]
     if repeated := len(frame) - len(own):
         lines.append(f"{count(repeated, 'trial')} drew a known configuration and took its results.")
     if len(search.confirmed) > 1:
         lines.append(
-            f"The best of {len(search.confirmed)} confirmed configurations is named by the held-out images of the "
-            "fresh seeds, so its value there is slightly favoured; its test value had no say."
+            f"The best of {len(search.confirmed)} confirmed configurations is named by the held-out "
+            f"{search.examples} of the fresh seeds, so its value there is slightly favoured; its test value had no say."
         )
     return lines
 
@@ -49,7 +49,7 @@ def _best(search: Search, row: "pd.Series[Any]") -> str:
     finished, planned = search.fresh_seeds(row)
     tested = search.tested(row)
     unit, test_unit = (" %" if scale == 100.0 else "" for scale in (search.scale, scale_of(search.test_metric)))
-    test = f"{search.test_name} is {tested}{test_unit} on test images" if tested else "it has no test value"
+    test = f"{search.test_name} is {tested}{test_unit} on test {search.examples}" if tested else "it has no test value"
     infeasible = "" if row["feasible"] is pd.NA or bool(row["feasible"]) else ", which breaks a constraint,"
     return (
         f"Best on fresh seeds is {row['configuration']}{infeasible} ({values}): {search.readable} "
@@ -71,10 +71,12 @@ def _beside(search: Search, best: "pd.Series[Any]") -> str:
     one = found[0]
     details = f"{interval(one)}, {count(one.n, 'common seed')}"
     if not one.told_apart:
-        return f"On test images it cannot be told apart from {name} ({100 * one.mean:+.1f} points, {details})."
+        return (
+            f"On test {search.examples} it cannot be told apart from {name} ({100 * one.mean:+.1f} points, {details})."
+        )
     way = "above" if one.mean > 0 else "below"
     doubt = "" if one.survives_correction else "; not significant once corrected for all that were compared"
-    return f"On test images it is {100 * abs(one.mean):.1f} points {way} {name} ({details}{doubt})."
+    return f"On test {search.examples} it is {100 * abs(one.mean):.1f} points {way} {name} ({details}{doubt})."
 
 
 def _gap(search: Search, best: "pd.Series[Any]") -> str:

@@ -36,6 +36,11 @@ class Search:
     maximized: bool
 
     @property
+    def examples(self) -> str:
+        """What the data are made of."""
+        return "texts" if self.run.study["trainable"] == "rank" else "images"
+
+    @property
     def test_metric(self) -> str:
         return str(self.run.study["objective"]["metric"])
 

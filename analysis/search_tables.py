@@ -22,14 +22,14 @@ def confirmed_table(search: Search) -> Table | None:
         )  # fmt: skip
     columns = [
         "configuration", "seeds in the search", f"{search.readable}, search{unit}",
-        f"the same on fresh seeds{unit}", "optimism gap", f"{search.test_name} on test images{test_unit}",
+        f"the same on fresh seeds{unit}", "optimism gap", f"{search.test_name} on test {search.examples}{test_unit}",
         "fresh seeds finished", "feasible",
     ]  # fmt: skip
     return Table(
         "The best configurations on fresh seeds", columns, rows,
-        "Ordered by the fresh seeds' held-out images. In brackets 95 % intervals over seeds; the optimism gap is what "
-        "the search showed beyond that, below 0 it showed less. Test images were looked at on the fresh seeds only. "
-        "The first configuration of the study is confirmed whatever its place.",
+        f"Ordered by the fresh seeds' held-out {search.examples}. In brackets 95 % intervals over seeds; the optimism "
+        "gap is what the search showed beyond that, below 0 it showed less. The test set was looked at on the fresh "
+        "seeds only. The first configuration of the study is confirmed whatever its place.",
         "confirmed",
     )  # fmt: skip
 

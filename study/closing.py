@@ -123,7 +123,11 @@ def _places(report: Report, run: RunDirectory) -> dict[str, str]:
         "page": f"{shown(report.page)}{f' (also: {more})' if more else ''}",
         "pictures": f"{shown(report.page.parent)}/*.png",
         "Markdown": shown(report.markdown),
-        "records": f"{shown(run.path / 'trials.parquet')}, {shown(run.path / 'metrics.parquet')}",
+        "records": ", ".join(
+            shown(path)
+            for name in ("trials", "metrics", "search", "importance")
+            if (path := run.path / f"{name}.parquet").exists()
+        ),
         "MLflow": f"mlflow server --host 127.0.0.1 --backend-store-uri {run.study.mlflow_uri}"
         if "://" in run.study.mlflow_uri and not run.study.mlflow_uri.startswith("http")
         else run.study.mlflow_uri,

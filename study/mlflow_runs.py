@@ -101,13 +101,16 @@ class MlflowRuns:
         """MLflow run id -> RUNNING, FINISHED, FAILED or KILLED, as far as this process knows."""
         self.created: set[str] = set()
         """MLflow run ids that this process created, so nothing was logged to them before."""
+        self._found: dict[str, list[Run]] | None = None  # runs that others made; None: to be looked for
 
     def ensure(self, trials: Iterable[TrialSpec]) -> None:
         """Make every run of ``trials`` exist exactly once and be written down. Safe to repeat after any failure."""
         wanted = [trial for trial in trials if not self._complete(trial)]
         if not wanted:
             return
-        found = self._search()
+        # once, not for every trial of a search: what appears from here on is this process's own, unless a call fails
+        found = self._search() if self._found is None else self._found
+        self._found = None
         for trial in wanted:
             tags = {"kind": "trial", "trial_id": trial.trial_id, "configuration": trial.configuration}
             params = flat_params(trial.params)
@@ -118,6 +121,7 @@ class MlflowRuns:
                 self._ensure_run(
                     replica, f"{trial.configuration} seed {seed}", {**params, "seed": str(seed)}, below, found
                 )
+        self._found = found
 
     def set_status(self, run: str, status: str, tag: str) -> None:
         """Give an MLflow run its state, and the study's own word for it as tag ``status``."""

@@ -102,7 +102,7 @@ def check_metrics(names: Sequence[tuple[str, str]], reported: Sequence[str]) -> 
     for where, metric in names:
         if metric not in reported:
             raise InputError(
-                f"{where} {metric!r}: not reported during a search, in which no test image is looked at; "
+                f"{where} {metric!r}: not reported during a search, which does not look at the test set; "
                 f"allowed: {', '.join(reported)}"
             )
 

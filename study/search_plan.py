@@ -75,7 +75,9 @@ def plan_search(
     """
     model, given = CONFIGS[study.trainable], parse_settings(pairs, study.trainable)
     if "evaluate" in given:
-        raise InputError("--set evaluate: a search looks at validation images, its confirmation at test images too")
+        raise InputError(
+            "--set evaluate: a search looks at held-out training examples, its confirmation at the test set too"
+        )
     space = spec.dimensions
     texts = {name: pair.partition("=")[2] for name, pair in zip(given, pairs, strict=True)}
     dimensions = {name: text for name, text in texts.items() if name in space.dimensions or is_range(text)}
@@ -186,7 +188,7 @@ def trial_of(
 
     Args:
         seeds: all that it has been given.
-        test: for the confirmation: test images are evaluated too.
+        test: for the confirmation: the test set is evaluated too.
     """
     search = study.search
     assert search is not None

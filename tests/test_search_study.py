@@ -175,7 +175,7 @@ BAD = {
     "beyond the field": (["--set", "alpha=uniform:0:2"], "consolidation_alpha=2"),
     "beyond the backbone": (["--set", "rank=int:2:200"], "allowed: 1..64"),
     "unknown field": (["--set", "lr_fats=log:0.01:0.1"], "did you mean"),
-    "test metric": (["--objective", "final_accuracy"], "no test image is looked at"),
+    "test metric": (["--objective", "final_accuracy"], "does not look at the test set"),
     "unknown metric": (["--objective", "speed"], "allowed: final_val_accuracy"),
     "unknown statistic": (["--objective", "median:final_val_accuracy"], "allowed: mean"),
     "objective option": (["--objective", "cvar:final_val_accuracy,fraction=2"], "less than or equal to 1"),
@@ -194,7 +194,7 @@ BAD = {
     "trials": (["--trials", "0"], ">= 1"),
     "seeds": (["--seeds", "3"], "8 distinct seeds"),
     "no validation": (["--set", "data.val_fraction=0"], "data.val_fraction above 0"),
-    "evaluate": (["--set", "evaluate=test"], "a search looks at validation images"),
+    "evaluate": (["--set", "evaluate=test"], "a search looks at held-out training examples"),
     "storage": (["--optuna-storage", "nowhere"], "cannot be used"),
 }  # fmt: skip
 
