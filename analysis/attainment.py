@@ -10,11 +10,9 @@ from collections.abc import Sequence
 import moocore
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.pareto import Objective
+from analysis.objectives import Array, Objective
 
-Array = NDArray[np.float64]
 LEVELS = (0.0, 50.0, 100.0)  # best, median and worst of the seeds
 
 

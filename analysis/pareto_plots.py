@@ -13,7 +13,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.attainment import attainment_surfaces, staircase
 from analysis.captions import measured_setting
-from analysis.pareto import Front, Objective, seed_values
+from analysis.objectives import Objective, seed_values
+from analysis.pareto import Front
 from analysis.pareto_tables import pairs, shown_labels
 from analysis.records import Run
 from analysis.series import configurations

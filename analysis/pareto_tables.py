@@ -8,15 +8,8 @@ from numpy.typing import NDArray
 
 from analysis.captions import count, measured_setting
 from analysis.cells import Cell, Spread, Table
-from analysis.pareto import (
-    MOST_RESAMPLED,
-    REFERENCE,
-    RESAMPLES,
-    Front,
-    Objective,
-    pareto_front,
-    seed_values,
-)
+from analysis.objectives import Objective, seed_values
+from analysis.pareto import MOST_RESAMPLED, REFERENCE, RESAMPLES, Front, pareto_front
 from analysis.records import Run
 from analysis.selection import MOST_SHOWN
 from analysis.sentences import MOST_NAMED, joined

@@ -22,8 +22,8 @@ from analysis.instability import stabilities
 from analysis.instability_plots import final_values_strip, performance_profiles, variance_components
 from analysis.instability_sentences import departure_sentence, signal_sentence, spread_sentences
 from analysis.instability_tables import departure_table, signal_table, spread_table
+from analysis.objectives import final_objectives
 from analysis.pareto import METHODS as PARETO_METHODS
-from analysis.pareto import final_objectives
 from analysis.pareto_plots import pareto_picture
 from analysis.pareto_tables import front_sentences, front_table, fronts, fronts_table
 from analysis.pictures import save_pictures

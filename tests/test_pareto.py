@@ -13,16 +13,8 @@ from synthetic import make_tuning_run, seeded_finals
 
 from analysis import style
 from analysis.attainment import attainment_surfaces, staircase
-from analysis.pareto import (
-    REFERENCE,
-    Objective,
-    costs,
-    final_objectives,
-    knee_point,
-    pareto_front,
-    resampled_means,
-    seed_values,
-)
+from analysis.objectives import Objective, costs, final_objectives, seed_values
+from analysis.pareto import REFERENCE, knee_point, pareto_front, resampled_means
 from analysis.pareto_plots import pareto_picture
 from analysis.pareto_tables import front_sentences, front_table, fronts, fronts_table
 from analysis.records import read_run
