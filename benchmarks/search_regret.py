@@ -30,6 +30,7 @@ from benchmarks import replay  # noqa: E402
 from benchmarks.replay import Outcome, Table, engine, plain, synthetic  # noqa: E402
 from benchmarks.sections import circumstances, write_section  # noqa: E402
 from study.racing import SeedSchedule  # noqa: E402
+from study.resources import SINGLE_THREAD  # noqa: E402
 
 GRID = ROOT / "benchmarks" / "data" / "nested_grid.parquet"
 RESULTS = ROOT / "benchmarks" / "results" / "search_regret.md"
@@ -89,6 +90,7 @@ def main() -> None:
     budgets = tuple(int(budget) for budget in options.budgets.split(","))
     methods = options.methods.split(",")
     load, begin = os.getloadavg()[0], time.monotonic()
+    os.environ |= SINGLE_THREAD  # of the processes that are started below
     source: Path | float = options.table if options.synthetic is None else options.synthetic
     repetitions = range(options.first, options.first + options.repetitions)
     tasks = [(source, method, repetition, budgets) for repetition in repetitions for method in methods]

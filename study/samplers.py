@@ -8,6 +8,7 @@ because the history is a window (the best half and the latest half), a suggestio
 import copy
 import warnings
 from collections.abc import Container, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import threadpool_limits
 
 from search_spaces.dimensions import Choice, Dimension, Fixed, Float
 from search_spaces.space import Space, is_single
@@ -114,7 +116,8 @@ class Sampler:
             anyhow: at random, whatever the sampler.
         """
         state = np.random.SeedSequence([self.seed, number, attempt]).generate_state(1)
-        with warnings.catch_warnings():
+        # a Gaussian process of small matrices on all threads, beside busy workers, takes ten times as long as on one
+        with warnings.catch_warnings(), threadpool_limits(1) if self.name == "gp" else nullcontext():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = self._sampler("random" if anyhow else self.name, int(state[0]))
             storage = _Window(history)
