@@ -45,9 +45,10 @@ Gaussian process by its highest posterior mean at an evaluated point."""
 Search = Callable[[Table, Sequence[int], int, Sequence[int]], list[Outcome]]
 
 
-def scheduled(text: str, keep: float = 0.5, **options: Any) -> Search:
-    """The project's search with another schedule."""
-    schedule = SeedSchedule.parse(text).model_copy(update={"keep": keep})
+def scheduled(text: str, **options: Any) -> Search:
+    """The project's search with another schedule; ``keep`` among the options is the schedule's."""
+    changed = {"keep": options.pop("keep")} if "keep" in options else {}
+    schedule = SeedSchedule.parse(text).model_copy(update=changed)
     return partial(engine, schedule=schedule, **options)
 
 
@@ -63,13 +64,13 @@ def gaussian_process(table: Table, seeds: Sequence[int], seed: int, budgets: Seq
 METHODS: dict[str, tuple[str, Search]] = {
     "default": ("this project's search (default)", engine),
     "single": ("TPE, one seed per trial", single_seed),
-    "fixed1": ("TPE, the same single seed for all", scheduled("fixed:1")),
     "fixed2": ("TPE, 2 seeds each", scheduled("fixed:2")),
     "fixed4": ("TPE, 4 seeds each", scheduled("fixed:4")),
     "fixed8": ("TPE, 8 seeds each", scheduled("fixed:8")),
     "random": ("random, one seed each", scheduled("fixed:1", sampler="random")),
     "gp": ("Gaussian process with noise, one seed per trial", gaussian_process),
-    "halving248": ("racing 2, 4, 8 (half go on)", scheduled("halving:2,4,8")),
+    "thirds": ("racing 1, 2, 4, 8, a third goes on", scheduled("halving:1,2,4,8", keep=1 / 3)),
+    "from 2": ("racing 2, 4, 8, half go on", scheduled("halving:2,4,8")),
     "random racing": ("default schedule, random suggestions", partial(engine, sampler="random")),
     "wilcoxon": ("Wilcoxon racing 2, 4, 6, 8", scheduled("wilcoxon:2,4,6,8")),
     "as measured": ("default, values not shrunken for the sampler", partial(engine, shrunk=False)),

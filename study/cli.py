@@ -74,6 +74,9 @@ def run(
     confirm: Annotated[
         str | None, typer.Option(metavar="KxN", help="search: the best K again on N fresh seeds, then tested")
     ] = None,
+    replicas: Annotated[
+        int | None, typer.Option(metavar="N", help="search: at most, all used; confirmation aside")
+    ] = None,
     optuna_storage: Annotated[
         str | None, typer.Option(metavar="URL", help="search: copy for optuna-dashboard, e.g. sqlite:///optuna.db")
     ] = None,
@@ -98,7 +101,7 @@ def run(
         max_concurrent=max_concurrent, budget_min=budget,
         search=SearchOptions(
             objectives=objective or [], constraints=constraint or [], sampler=sampler, racing=racing, stopping=stopping,
-            confirm=confirm, optuna_storage=optuna_storage,
+            confirm=confirm, replicas=replicas, optuna_storage=optuna_storage,
         ),
     )  # fmt: skip
     if dry_run:

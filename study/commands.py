@@ -55,7 +55,8 @@ def show(name: str) -> None:
         for line in study.search.dimensions.describe().splitlines():
             console.print(f"  {line}")
         console.print(
-            "\nsearch (options --objective, --constraint, --sampler, --racing, --stopping, --trials, --confirm)"
+            "\nsearch (options --objective, --constraint, --sampler, --racing, --stopping, --trials, --replicas, "
+            "--confirm)"
         )
         for name, text in describe_search(study.search).items():
             console.print(f"  {name:<12} {text}")

@@ -41,9 +41,9 @@ class Contest:
         """What can start now: more seeds of a configuration come before a new one."""
         if self.finished:
             return None
-        if (found := self.race.peek()) is not None:
-            return "promotion" if self._affordable(self._new_seeds(found[1])) else None
-        return "trial" if self.number < self.trials and self._affordable(self._new_seeds(0)) else None
+        if (found := self._promotion()) is not None:
+            return "promotion" if self._affordable(found[1]) else None
+        return "trial" if self.number < self.trials and self._affordable(0) else None
 
     def known(self, point: Mapping[str, Any]) -> int | None:
         """The trial that has this configuration already."""
@@ -58,9 +58,9 @@ class Contest:
 
     def promote(self) -> Job:
         """More seeds for the configuration whose turn it is."""
-        found = self.race.peek()
+        found = self._promotion()
         assert found is not None
-        self.race.pop()
+        self.race.promote(*found)
         number, rung = found
         self.configurations[number].state = "running"
         return self._job(number, rung)
@@ -121,8 +121,20 @@ class Contest:
         below = len(self.estimates.rung_seeds[rung - 1]) if rung else 0
         return self.estimates.rung_seeds[rung][below:]
 
-    def _affordable(self, seeds: Sequence[int]) -> bool:
-        return self.replicas is None or self.started + len(seeds) <= self.replicas
+    def _affordable(self, rung: int) -> bool:
+        return self.replicas is None or self.started + len(self._new_seeds(rung)) <= self.replicas
+
+    def _promotion(self) -> tuple[int, int] | None:
+        """Whose turn it is, and to which rung: as the race decides; when there are no new configurations but replicas
+        are left, the best that waits."""
+        found = self.race.peek()
+        if found is not None or self.replicas is None or self.number < self.trials:
+            return found
+        waiting = {number for number in self.race.waiting() if self._affordable(self.configurations[number].rung + 1)}
+        ranked = self.best(len(self.configurations)) if waiting else []
+        return next(
+            ((n, self.configurations[n].rung + 1) for one in ranked if (n := one.trial_number) in waiting), None
+        )
 
     def _eliminate(self, numbers: Sequence[int]) -> None:
         for number in numbers:

@@ -24,12 +24,12 @@ class SeedSchedule(Frozen):
             one-sided paired signed-rank test over the common seeds has p < ``p_threshold`` (as Optuna's
             WilcoxonPruner). With n seeds p is at least 2**-n: at 0.1 nothing is eliminated before 4 seeds.
         rungs: total number of seeds at each rung, rising; ``fixed`` uses the last.
-        keep: the defaults of this and of ``rungs`` are what lost least in ``benchmarks/search_regret.py``.
+        keep: the default; a third lost as much in ``benchmarks/search_regret.py``.
     """
 
     rule: Literal["fixed", "halving", "wilcoxon"] = "halving"
     rungs: tuple[int, ...] = (1, 2, 4, 8)
-    keep: float = Field(1 / 3, gt=0.0, lt=1.0)
+    keep: float = Field(0.5, gt=0.0, lt=1.0)
     p_threshold: float = Field(0.1, gt=0.0, lt=1.0)
 
     @field_validator("rungs")
@@ -77,12 +77,13 @@ class Race(Protocol):
         """A configuration has all results of a rung; returns the trials that this eliminates."""
 
     def peek(self) -> tuple[int, int] | None:
-        """Next (trial, rung) to start, if any; stays until ``pop``."""
+        """Next (trial, rung) to start, if any; stays until ``promote``."""
 
-    def pop(self) -> None: ...
+    def promote(self, trial: int, rung: int) -> None:
+        """A waiting configuration goes on to this rung."""
 
     def waiting(self) -> list[int]:
-        """Trials that would go on if others fell behind: eliminated when the search ends."""
+        """Trials that would go on if others fell behind, or with seeds to spare: eliminated when the search ends."""
 
 
 class Halving:
@@ -126,10 +127,8 @@ class Halving:
                     return trial, rung + 1
         return None
 
-    def pop(self) -> None:
-        found = self.peek()
-        assert found is not None
-        self.promoted.add((found[0], found[1] - 1))
+    def promote(self, trial: int, rung: int) -> None:
+        self.promoted.add((trial, rung - 1))
         self._stale = True
 
     def waiting(self) -> list[int]:
@@ -165,8 +164,8 @@ class Wilcoxon:
     def peek(self) -> tuple[int, int] | None:
         return self.ready[0] if self.ready else None
 
-    def pop(self) -> None:
-        self.ready.pop(0)
+    def promote(self, trial: int, rung: int) -> None:
+        self.ready.remove((trial, rung))
 
     def waiting(self) -> list[int]:
         return [trial for trial, _ in self.ready]

@@ -28,6 +28,7 @@ class SearchOptions:
     racing: str | None = None
     stopping: str | None = None
     confirm: str | None = None
+    replicas: int | None = None
     optuna_storage: str | None = None
 
     def given(self) -> list[str]:
@@ -35,6 +36,7 @@ class SearchOptions:
         names = {
             "--objective": self.objectives, "--constraint": self.constraints, "--sampler": self.sampler,
             "--racing": self.racing, "--stopping": self.stopping, "--confirm": self.confirm,
+            "--replicas": self.replicas is not None,
             "--optuna-storage": self.optuna_storage,
         }  # fmt: skip
         return [name for name, value in names.items() if value]
@@ -90,6 +92,8 @@ def with_options(study: Study, options: SearchOptions, trials: int | None) -> Se
         changed["stopping"] = options.stopping
     if options.confirm is not None:
         changed["confirm"] = _confirmation(options.confirm)
+    if options.replicas is not None:
+        changed["replicas"] = options.replicas
     if trials is not None:
         if trials < 1:
             raise InputError(f"--trials {trials}: a number of configurations >= 1 is allowed")
@@ -115,7 +119,7 @@ def describe_search(search: SearchSpec) -> dict[str, str]:
         "sampler": search.sampler,
         "racing": search.schedule,
         "stopping": search.stopping or "none",
-        "trials": str(search.trials),
+        "trials": str(search.trials) + (f", at most {search.replicas} replicas" if search.replicas else ""),
         "confirm": f"the best {search.confirm.configurations} and the first configuration above, on "
         f"{search.confirm.seeds} fresh seeds each, then tested",
     }

@@ -174,7 +174,7 @@ def build_search(spec: SearchSpec, enqueue: Mapping[str, Mapping[str, Any]], see
     """Raises InputError for settings that do not fit each other."""
     return SeedSearch(
         spec.dimensions, spec.objectives, spec.constraints, sampler=spec.sampler,
-        schedule=SeedSchedule.parse(spec.schedule), trials=spec.trials, seed=spec.seed,
+        schedule=SeedSchedule.parse(spec.schedule), trials=spec.trials, replicas=spec.replicas, seed=spec.seed,
         enqueue=list(enqueue.values()), seeds=seeds,
         stopping=StepSchedule.parse(spec.stopping) if spec.stopping else None,
     )  # fmt: skip

@@ -53,6 +53,7 @@ def expected_replicas(study: ResolvedStudy, search: SeedSearch) -> int:
     for below, rung in zip([(), *totals], totals, strict=False):
         replicas += number * (len(rung) - len(below))
         number = int(number * keep)
+    replicas = replicas if study.search.replicas is None else study.search.replicas
     return replicas + (study.search.confirm.configurations + 1) * study.search.confirm.seeds
 
 

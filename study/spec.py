@@ -90,6 +90,8 @@ class SearchSpec(Frozen):
         schedule: who gets how many seeds, see ``study.racing.SeedSchedule.parse``.
         stopping: within a run, see ``study.stopping.StepSchedule.parse``; None: packs run to their end.
         trials: configurations, duplicates included.
+        replicas: at most, confirmation aside; what the race leaves of them goes to the best that it held back. None: no
+            bound.
         seed: of the suggestions.
     """
 
@@ -100,6 +102,7 @@ class SearchSpec(Frozen):
     schedule: str = "halving:2,4,8"
     stopping: str | None = None
     trials: int = Field(20, ge=1)
+    replicas: int | None = None
     seed: int = 0
     confirm: Confirmation = Confirmation()
 

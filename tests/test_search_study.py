@@ -192,6 +192,7 @@ BAD = {
     "stopping": (["--stopping", "asha"], "asha:GRACE,REDUCTION"),
     "confirm": (["--confirm", "5"], "KxN"),
     "trials": (["--trials", "0"], ">= 1"),
+    "replicas": (["--replicas", "1"], "at least the first rung's 2"),
     "seeds": (["--seeds", "3"], "8 distinct seeds"),
     "no validation": (["--set", "data.val_fraction=0"], "data.val_fraction above 0"),
     "evaluate": (["--set", "evaluate=test"], "a search looks at held-out training examples"),
