@@ -4,10 +4,8 @@
 row per parameter. Both lie beside ``trials.parquet``, which has the replicas: those of a configuration in the search
 under ``trial_id``, those on fresh seeds under ``fresh_trial_id``.
 
-``search.parquet`` has dynamic columns, one per objective (its label after the dot, such as ``mean of
-final_val_accuracy``): ``value.`` in the search; on fresh seeds ``fresh.``, ``fresh_low.``, ``fresh_high.``; and the
-optimism gap ``gap.``, ``gap_low.``, ``gap_high.``, by how much the search was better than the fresh seeds (below 0: it
-was worse). Intervals are at 95 %. ``violation.<constraint>`` is relative to the bound, <= 0: met.
+``search.parquet`` has dynamic columns (``DYNAMIC``): the label of an objective, such as ``mean of final_val_accuracy``,
+or a constraint after the dot.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +20,17 @@ from analysis.parquet_files import RecordsError, field, read_file, table_of, wri
 from analysis.records import Run
 
 SEARCH_FILE, IMPORTANCE_FILE = "search.parquet", "importance.parquet"
-PER_OBJECTIVE = ("value", "fresh", "fresh_low", "fresh_high", "gap", "gap_low", "gap_high")
+DYNAMIC = {
+    "value": ("of the metric", "the objective in the search"),
+    "fresh": ("of the metric", "the objective on fresh seeds"),
+    "fresh_low": ("of the metric", "lower end of its 95 % interval over seeds"),
+    "fresh_high": ("of the metric", "upper end"),
+    "gap": ("of the metric", "optimism gap: by how much the search was better than the fresh seeds; below 0, worse"),
+    "gap_low": ("of the metric", "lower end of its 95 % interval"),
+    "gap_high": ("of the metric", "upper end"),
+    "violation": ("share of the bound", "of the constraint, <= 0 where it is met"),
+}
+"""What stands before the dot -> unit and meaning."""
 
 
 SEARCH_SCHEMA = pa.schema(
@@ -71,12 +79,9 @@ def write_search(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write ``search.parquet``; raises RecordsError for a column that is neither in the schema nor dynamic."""
     dynamic = sorted({key for row in rows for key in row} - set(SEARCH_SCHEMA.names))
     for name in dynamic:
-        if name.partition(".")[0] not in (*PER_OBJECTIVE, "violation") or "." not in name:
+        if name.partition(".")[0] not in DYNAMIC or "." not in name:
             raise RecordsError(f"{path}: unknown column {name!r}")
-    fields = [
-        field(name, pa.float64(), "of the objective; relative for violation", "see the file's module")
-        for name in dynamic
-    ]
+    fields = [field(name, pa.float64(), *DYNAMIC[name.partition(".")[0]]) for name in dynamic]
     write_file(path, table_of(path, rows, pa.schema([*SEARCH_SCHEMA, *fields])))
 
 

@@ -9,6 +9,7 @@ import pytest
 from conftest import REPOSITORY
 
 from analysis.records import METRICS_SCHEMA, SCHEMA_VERSION, TRIALS_SCHEMA
+from analysis.search_records import DYNAMIC, IMPORTANCE_SCHEMA, SEARCH_SCHEMA
 
 TEXT = (REPOSITORY / "docs" / "parquet.md").read_text(encoding="utf-8")
 EXAMPLES = dict(zip(("pandas", "duckdb", "polars"), re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), strict=True))
@@ -21,7 +22,13 @@ def rows_under(heading: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize(
-    ("heading", "schema"), [("trials.parquet", TRIALS_SCHEMA), ("metrics.parquet", METRICS_SCHEMA)]
+    ("heading", "schema"),
+    [
+        ("trials.parquet", TRIALS_SCHEMA),
+        ("metrics.parquet", METRICS_SCHEMA),
+        ("search.parquet", SEARCH_SCHEMA),
+        ("importance.parquet", IMPORTANCE_SCHEMA),
+    ],
 )
 def test_columns_types_units_and_meanings_are_those_of_the_schema(heading: str, schema: pa.Schema) -> None:
     expected = [
@@ -33,6 +40,11 @@ def test_columns_types_units_and_meanings_are_those_of_the_schema(heading: str, 
         ]
         for field in schema
     ]
+    if heading == "search.parquet":
+        expected += [
+            [f"`{name}.<{'constraint' if name == 'violation' else 'objective'}>`", *texts]
+            for name, texts in DYNAMIC.items()
+        ]
     assert rows_under(heading) == expected
     assert f"`schema_version` (now {SCHEMA_VERSION})" in TEXT
 

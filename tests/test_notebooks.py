@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from synthetic import seeded_finals
-from synthetic_rank import make_rank_run
 
 from analysis.records import read_run
 
@@ -16,7 +14,7 @@ NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
 
 
 def test_the_notebooks_are_there() -> None:
-    assert {"instability", "pareto", "hybrid", "rank"} <= set(NOTEBOOKS)
+    assert {"instability", "pareto", "hybrid", "rank", "search"} <= set(NOTEBOOKS)
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
@@ -33,7 +31,7 @@ def test_the_exports_are_small_and_name_no_machine() -> None:
     assert sum(file.stat().st_size for folder in folders for file in folder.iterdir()) <= 1_500_000
     for folder in folders:
         run = read_run(folder)
-        assert len(run.trials) == 25 and set(run.trials["status"]) == {"finished"}
+        assert len(run.trials) >= 24 and set(run.trials["status"]) <= {"finished", "diverged"}
         assert not run.trials["mlflow_run_id"].notna().any()
         text = (folder / "study.json").read_text()
         assert "sqlite:" not in text and "/tmp" not in text and "/home" not in text
@@ -49,9 +47,6 @@ def test_it_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.delenv("LORA_STUDY_RUN", raising=False)
-    if name == "rank":
-        finals = seeded_finals({"head": 0.6, "r=1": 0.7, "r=2": 0.72, "r=1 fixed": 0.7}, 3)
-        monkeypatch.setenv("LORA_STUDY_RUN", str(make_rank_run(tmp_path / "run", finals)))
     notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     nbclient.NotebookClient(notebook, timeout=250, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
