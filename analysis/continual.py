@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.tuning import costs
+
 Matrix = NDArray[np.float64]
 
 _TASK_ACCURACY = "accuracy/task_"
@@ -109,7 +111,8 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
         final_accuracy, average_incremental_accuracy, forgetting, backward_transfer, final_frozen_accuracy,
         final_fast_accuracy, final_slow_accuracy (ablations at the last boundary, after consolidation),
         destructive_boundaries (boundaries where slow alone was worse than the frozen backbone), and of held-out
-        training images final_val_accuracy and average_incremental_val_accuracy, each where measured.
+        training images final_val_accuracy and average_incremental_val_accuracy, and ``tuning.costs``, each where
+        measured.
     """
     rows = list(rows)
     metrics: dict[str, float] = {}
@@ -117,6 +120,7 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
     if held_out.size and np.isfinite(held_out).all():
         metrics["final_val_accuracy"] = float(held_out[-1])
         metrics["average_incremental_val_accuracy"] = average_incremental_accuracy(held_out)
+        metrics |= costs(rows)
     destructive = {task: value for task, name, value in _measured(rows, "boundary") if name == "destructive"}
     if destructive:
         metrics["destructive_boundaries"] = float(sum(destructive.values()))
@@ -125,6 +129,7 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
     if accuracy.size == 0 or math.isnan(accuracy[-1]):
         return metrics
     metrics["final_accuracy"] = float(accuracy[-1])
+    metrics |= costs(rows)
     if np.isfinite(accuracy).all():
         metrics["average_incremental_accuracy"] = average_incremental_accuracy(accuracy)
     matrix = accuracy_matrix(rows, tasks)

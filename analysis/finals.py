@@ -12,9 +12,10 @@ FINAL_METRICS: dict[str, Callable[[Iterable[Mapping[str, Any]], int], dict[str, 
     "rank": rank.final_metrics,
 }
 
-_TUNING = ("best_val_top1", "final_val_top1", "final_val_ece", "final_val_nll", "step_time_s", "peak_memory_mib")
+_COSTS = ("step_time_s", "peak_memory_mib")
+_TUNING = ("best_val_top1", "final_val_top1", "final_val_ece", "final_val_nll", *_COSTS)
 HELD_OUT_METRICS: dict[str, tuple[str, ...]] = {
-    "continual": ("final_val_accuracy", "average_incremental_val_accuracy"),
+    "continual": ("final_val_accuracy", "average_incremental_val_accuracy", *_COSTS),
     "tuning": _TUNING,
     "rank": (*_TUNING, "delta_norm"),
 }

@@ -10,7 +10,7 @@ Guo et al. 2017, "On Calibration of Modern Neural Networks".
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], epochs: int) -> dict[str, f
         best_top1 (over epochs, on the test set, hence optimistic), best_epoch (the first with that accuracy, from 0),
         final_top1, ece_near_best (in the best epoch), final_ece, ece_after_temperature, temperature, final_nll,
         of held-out training images best_val_top1, final_val_top1, final_val_ece and final_val_nll,
-        step_time_s (median over epochs, so that a slow first one does not count) and peak_memory_mib (largest).
+        and ``costs``.
     """
     rows = list(rows)
     tested, held_out = (_scores(rows, phase, epochs) for phase in ("eval", "val"))
@@ -41,12 +41,20 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], epochs: int) -> dict[str, f
     if tested:
         metrics["temperature"] = _last(rows, "calibration", "temperature")
         metrics["ece_after_temperature"] = _last(rows, "calibration", "ece_after")
-    for name, summary in (("step_time_s", np.median), ("peak_memory_mib", np.max)):
-        measured = per_epoch(rows, "timing", name, epochs)
-        measured = measured[np.isfinite(measured)]
-        if measured.size:
-            metrics[name] = summary(measured)
+    metrics |= costs(rows)
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+def costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """step_time_s (median over epochs or tasks, so that a slow first one does not count) and peak_memory_mib (largest),
+    where measured."""
+    seconds, memory = (
+        [float(row["value"]) for row in rows if row["phase"] == "timing" and row["name"] == name and row["value"]]
+        for name in ("step_time_s", "peak_memory_mib")
+    )
+    return ({"step_time_s": float(np.median(seconds))} if seconds else {}) | (
+        {"peak_memory_mib": max(memory)} if memory else {}
+    )
 
 
 _HELD_OUT = ("best_top1", "final_top1", "final_ece", "final_nll")

@@ -18,7 +18,8 @@ SMALL = [
     "--set", "data.classes=0:20", "--set", "init_cls=5", "--set", "increment=5", "--set", "rank=4",
     "--set", "data.train_per_class=8", "--set", "data.test_per_class=5", "--set", "epochs=1", "--trials", "3",
 ]  # fmt: skip
-CLOCK = {"duration_s", "data_s", "train_s", "eval_s", "peak_memory_mib", "run_id", "mlflow_run_id"}
+CLOCK = {"duration_s", "data_s", "train_s", "eval_s", "peak_memory_mib", "run_id", "mlflow_run_id",
+         "metric.step_time_s", "metric.peak_memory_mib"}  # fmt: skip
 
 
 def command(*words: str) -> list[str]:

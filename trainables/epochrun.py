@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from trainables.diagnostics import StepClock, peak_memory_mib
+from trainables.diagnostics import StepClock
 from trainables.optim import BankOptimizer
 from trainables.packrun import PackRun
 from trainables.tuned import TunedReplicas
@@ -59,11 +59,7 @@ class EpochRun(PackRun):
             self.log_timing("data_s", self.data_s, epoch=epoch)
             self.data_s = 0.0
         self.log_timing("eval_s", eval_s, epoch=epoch)
-        step_s, peak = self.clock.median(), peak_memory_mib(self.device)
-        if step_s is not None:
-            self.log_timing("step_time_s", step_s, epoch=epoch)
-        for k in range(len(self.seeds)):
-            self.log(k, "timing", "peak_memory_mib", peak, epoch=epoch)
+        self.log_costs(self.clock, epoch=epoch)
 
     def state(self, k: int) -> dict[str, Tensor]:
         optimizer = {f"{OPTIMIZER}{name}": value for name, value in self.optimizer.state(k).items()}

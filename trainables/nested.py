@@ -19,6 +19,7 @@ from trainables.checkpoint import Checkpoints
 from trainables.configs import NestedConfig
 from trainables.consolidation import consolidate
 from trainables.data import ImageData, load_images
+from trainables.diagnostics import StepClock
 from trainables.evaluation import accuracy, frozen_features, predict
 from trainables.inputs import image_inputs
 from trainables.materials import Materials, image_materials
@@ -83,6 +84,7 @@ class NestedRun(PackRun):
         super().__init__(seeds)
         self.config = config
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.clock = StepClock(self.device)
         backbone: Backbone = load_backbone(config.backbone)
         data: ImageData = load_images(config.dataset, config.data, backbone.size)
         self.tasks = ClassIncremental(config, seeds, data.train_labels, data.test_labels)
@@ -111,6 +113,7 @@ class NestedRun(PackRun):
             crops = self._crops(task, epoch)
             losses = torch.zeros(len(self.seeds), dtype=torch.float64)
             for batch, (indices, valid) in enumerate(self.tasks.epoch(task, epoch, config.batch_size)):
+                began = self.clock.now()
                 rates = learning_rates(
                     self.base_rates, epoch, config.epochs, self.steps - first_step, config.eta_min, config.warmup_steps
                 )
@@ -124,6 +127,7 @@ class NestedRun(PackRun):
                 self.mark_diverged(loss.detach().isfinite() & bank.finite_gradients(), task, epoch)
                 in_step = valid.any(1) & self.finite
                 optimizer.step(rates, self._update_mask(in_step, self.steps - first_step))
+                self.clock.add(began)
                 self._log_step(task, epoch, logged & self.finite, loss.detach(), rates, contribution)
                 losses += torch.where(in_step, loss.detach().cpu().double(), 0.0)
                 self.steps += valid.any(1)
@@ -192,6 +196,7 @@ class NestedRun(PackRun):
             self.log_timing("data_s", self.data_s, task)
             self.data_s = 0.0
         self.log_timing("eval_s", seconds, task)
+        self.log_costs(self.clock, task)
 
     def _test(self, task: int) -> None:
         """Ablations before consolidation, consolidation, ablations and accuracies after it."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.checkpoint import Checkpoints, Row
+from trainables.diagnostics import StepClock, peak_memory_mib
 
 Report = Callable[[dict[int, list[Row]]], None]
 """Takes the new rows of every replica, seed -> rows, once per task or epoch."""
@@ -64,6 +65,14 @@ class PackRun(ABC):
         """Seconds of the pack, shared equally by its replicas."""
         for k in range(len(self.seeds)):
             self.log(k, "timing", name, seconds / len(self.seeds), task, epoch)
+
+    def log_costs(self, clock: StepClock, task: int | None = None, epoch: int | None = None) -> None:
+        """Median time of a step since the last call, shared equally by the replicas, and the peak memory of all."""
+        step_s, peak = clock.median(), peak_memory_mib(clock.device)
+        if step_s is not None:
+            self.log_timing("step_time_s", step_s, task, epoch)
+        for k in range(len(self.seeds)):
+            self.log(k, "timing", "peak_memory_mib", peak, task, epoch)
 
     def mark_diverged(self, fine: Tensor, task: int | None = None, epoch: int | None = None) -> None:
         """Take replicas that are not ``fine``, bool (K,), out of training; the others stay bit-equal."""
