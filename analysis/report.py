@@ -26,9 +26,9 @@ from analysis.rank_tables import rank_table, saturation_table, scaling_table
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
 from analysis.search_plots import importance_bars, optimism_gap, search_history
-from analysis.search_sentences import race_sentences, search_answer
+from analysis.search_sentences import SEARCH_METHODS, race_sentences, search_answer
 from analysis.search_series import found_by
-from analysis.search_tables import confirmed_table, importance_table, parameter_table, race_table
+from analysis.search_tables import confirmed_table, importance_table, parameter_table, race_table, space_table
 from analysis.sections import continual_section, instability_section, notes_section, pareto_section, variance_section
 from analysis.selection import shortened
 from analysis.sentences import answer_sentences
@@ -172,12 +172,14 @@ def search_report(run: Run, folder: Path) -> Report:
         difference_table(search.run, paired, search.test_name.capitalize()) if paired else None,
         race_table(search),
         importance_table(search),
+        space_table(search),
     ]
     return Report(
         question=_question(run),
         answer=search_answer(search),
         tables=[table for table in tables if table],
         sentences=race_sentences(search),
+        methods=SEARCH_METHODS,
         pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
     )

@@ -62,7 +62,7 @@ def search_history(search: Search) -> Picture:
     add_legend(figure, handles, loc="outside lower center", ncols=5, handlelength=1.5)
     return figure.showing(
         _values(search, frame),
-        f"{search.readable.capitalize()} by trial; more seeds went to the better configurations.",
+        f"{search.first.readable.capitalize()} by trial; more seeds went to the better configurations.",
     )
 
 
@@ -88,7 +88,7 @@ def optimism_gap(search: Search) -> Picture | None:
             search.value(row), y + 0.25, "D", color=PALETTE[2], markerfacecolor="white", markeredgewidth=1.8, zorder=4
         )
         test = search.tested(row)
-        if test is not None and search.scale == 100.0:
+        if test is not None and search.first.scale == 100.0:
             tested = True
             axes.plot(test.value, y - 0.25, "^", color=PALETTE[3], markersize=7, zorder=3)
     axes.set_yticks([-float(place) for place in range(len(frame))], list(frame["configuration"]))
@@ -135,7 +135,7 @@ def importance_bars(search: Search) -> Picture | None:
         f"PED-ANOVA of {frame['objective'].iloc[0]}, {frame['configurations'].iloc[0]} configurations; lines: 95 % "
         "over resampled seeds.",
     )
-    return figure.showing(frame, f"Importance of the parameters for the {search.readable}.")
+    return figure.showing(frame, f"Importance of the parameters for the {search.first.readable}.")
 
 
 def _values(search: Search, frame: pd.DataFrame) -> pd.DataFrame:
@@ -145,4 +145,4 @@ def _values(search: Search, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _axis(search: Search) -> str:
-    return f"{search.readable}{', %' if search.scale == 100.0 else ''}"
+    return f"{search.first.readable}{search.first.unit}"

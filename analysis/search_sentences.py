@@ -6,7 +6,15 @@ import pandas as pd
 
 from analysis.captions import count
 from analysis.search_series import Search, scale_of, shown
-from analysis.sentences import interval, others
+from analysis.sentences import MOST_NAMED, interval, joined, others
+
+SEARCH_METHODS = [
+    "Every configuration of the search sees the same seeds in the same order; which get more seeds is decided on "
+    "held-out training data alone. Configurations with different numbers of seeds are compared by the predictions of a "
+    "mixed model of configuration and seed (Henderson 1975); failed seeds count against theirs.",
+    "The confirmed configurations are trained anew on seeds that no configuration of the search has seen, and only "
+    "these replicas are tested; the optimism gap is the search's value minus that on the fresh seeds.",
+]
 
 
 def search_answer(search: Search) -> list[str]:
@@ -34,6 +42,9 @@ def race_sentences(search: Search) -> list[str]:
         f"{count(len(search.confirmed), 'configuration')} {count(again, 'replica')} on fresh seeds"
         f"{others(statuses)}; no replica of the search looked at test {search.examples}."
     ]
+    if search.others:
+        names = joined([search.first.readable, *(other.readable for other in search.others)], MOST_NAMED)
+        lines.append(f"Pareto-optimal in the search in {names}: {joined(search.front, MOST_NAMED)}.")
     if repeated := len(frame) - len(own):
         lines.append(f"{count(repeated, 'trial')} drew a known configuration and took its results.")
     if len(search.confirmed) > 1:
@@ -48,11 +59,12 @@ def _best(search: Search, row: "pd.Series[Any]") -> str:
     values = ", ".join(f"{name}={shown(v)}" for name, v in search.parameters(row).items() if shown(v) != "–")
     finished, planned = search.fresh_seeds(row)
     tested = search.tested(row)
-    unit, test_unit = (" %" if scale == 100.0 else "" for scale in (search.scale, scale_of(search.test_metric)))
+    unit, test_unit = (" %" if scale == 100.0 else "" for scale in (search.first.scale, scale_of(search.test_metric)))
     test = f"{search.test_name} is {tested}{test_unit} on test {search.examples}" if tested else "it has no test value"
     infeasible = "" if row["feasible"] is pd.NA or bool(row["feasible"]) else ", which breaks a constraint,"
+    best = f"Best in {search.first.readable}" if search.others else "Best"
     return (
-        f"Best on fresh seeds is {row['configuration']}{infeasible} ({values}): {search.readable} "
+        f"{best} on fresh seeds is {row['configuration']}{infeasible} ({values}): {search.first.readable} "
         f"{search.estimate(row, 'fresh')}{unit}, and {test} ({finished} of {count(planned, 'seed')} finished, "
         "95 % intervals in brackets)."
     )
@@ -81,9 +93,10 @@ def _beside(search: Search, best: "pd.Series[Any]") -> str:
 
 def _gap(search: Search, best: "pd.Series[Any]") -> str:
     gap = search.estimate(best, "gap")
-    mean = search.scale * float(search.confirmed[f"gap.{search.objective}"].mean())
-    sign, unit = f"{mean:+.{search.digits}f}", " points" if search.scale == 100.0 else ""
+    mean = search.first.scale * float(search.confirmed[f"gap.{search.objective}"].mean())
+    sign, unit = f"{mean:+.{search.first.digits}f}", " points" if search.first.scale == 100.0 else ""
+    before = f"{search.value(best):.{search.first.digits}f}"
     return (
-        f"The search had shown {search.value(best):.{search.digits}f} for it: an optimism gap of {gap}{unit}, {sign}"
-        f"{unit} on average over what was confirmed."
+        f"The search had shown {before} for it: an optimism gap of {gap}{unit}, {sign}{unit} on average over what was "
+        "confirmed."
     )

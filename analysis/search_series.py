@@ -20,20 +20,55 @@ PER_CENT = ("accuracy", "top1", "ece")
 
 
 @dataclass(frozen=True)
-class Search:
-    """A search, read.
+class SearchedObjective:
+    """An objective of a search.
 
     Attributes:
-        objective: label of the first objective, which the comparisons are about.
+        label: in the columns of search.parquet.
         metric: what it is a statistic of.
         maximized: larger is better.
     """
 
-    run: Run
-    records: SearchRecords
-    objective: str
+    label: str
     metric: str
     maximized: bool
+
+    @property
+    def readable(self) -> str:
+        """For a reader."""
+        return self.label.replace("_", " ")
+
+    @property
+    def scale(self) -> float:
+        """From the objective's unit to the one that is shown."""
+        return scale_of(self.metric)
+
+    @property
+    def unit(self) -> str:
+        return ", %" if self.scale == 100.0 else ""
+
+    @property
+    def digits(self) -> int:
+        return 1 if self.scale == 100.0 else 0 if self.metric.endswith("_params") else 4
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search, read.
+
+    Attributes:
+        first: objective that the comparisons are about.
+        others: the other objectives.
+    """
+
+    run: Run
+    records: SearchRecords
+    first: SearchedObjective
+    others: tuple[SearchedObjective, ...] = ()
+
+    @property
+    def objective(self) -> str:
+        return self.first.label
 
     @property
     def examples(self) -> str:
@@ -48,16 +83,6 @@ class Search:
     def test_name(self) -> str:
         return self.test_metric.replace("_", " ")
 
-    @property
-    def readable(self) -> str:
-        """The objective for a reader."""
-        return self.objective.replace("_", " ")
-
-    @property
-    def scale(self) -> float:
-        """From the objective's unit to the one that is shown."""
-        return scale_of(self.metric)
-
     @cached_property
     def evaluated(self) -> pd.DataFrame:
         """Rows of configurations that have a value, in the order of their trials."""
@@ -69,7 +94,7 @@ class Search:
         """Rows of configurations with values on fresh seeds: feasible ones first, of these the best first."""
         frame = self.records.trials
         frame = frame[self._column("fresh", frame).notna()]
-        worth = self._column("fresh", frame) * (-1.0 if self.maximized else 1.0)
+        worth = self._column("fresh", frame) * (-1.0 if self.first.maximized else 1.0)
         infeasible = ~frame["feasible"].fillna(True).astype(bool)
         order = pd.DataFrame({"infeasible": infeasible, "worth": worth}).sort_values(["infeasible", "worth"])
         return frame.loc[order.index]
@@ -82,17 +107,22 @@ class Search:
 
     def value(self, row: "pd.Series[Any]") -> float:
         """What the search saw, as shown."""
-        return self.scale * float(row[f"value.{self.objective}"])
+        return self.first.scale * float(row[f"value.{self.objective}"])
 
-    def estimate(self, row: "pd.Series[Any]", kind: str) -> Interval:
-        """``fresh`` or ``gap`` with its interval, as shown."""
-        names = (f"{kind}.{self.objective}", f"{kind}_low.{self.objective}", f"{kind}_high.{self.objective}")
-        value, low, high = (self.scale * float(row[name]) for name in names)
-        return Interval(value, low, high, signed=kind == "gap", digits=self.digits)
+    def estimate(self, row: "pd.Series[Any]", kind: str, of: SearchedObjective | None = None) -> Interval:
+        """``fresh`` or ``gap`` with its interval, as shown; no interval of what no seed changes."""
+        of = of or self.first
+        names = (f"{kind}.{of.label}", f"{kind}_low.{of.label}", f"{kind}_high.{of.label}")
+        value, low, high = (of.scale * float(row[name]) for name in names)
+        if low == high:
+            return Interval(value, None, None, signed=kind == "gap", digits=of.digits)
+        return Interval(value, low, high, signed=kind == "gap", digits=of.digits)
 
     @property
-    def digits(self) -> int:
-        return 1 if self.scale == 100.0 else 4
+    def front(self) -> list[str]:
+        """Configurations that the search calls Pareto-optimal, in its order; of one objective the best alone."""
+        frame = self.records.trials
+        return list(frame[frame["front"].fillna(False).astype(bool)].sort_values("place")["configuration"])
 
     def tested(self, row: "pd.Series[Any]") -> Interval | None:
         """Mean of the test metric over the finished fresh seeds, with its t interval; None where none has finished."""
@@ -143,12 +173,18 @@ def found_by(run: Run) -> Search:
     Raises:
         RecordsError: a file of the search is missing or damaged.
     """
-    records, objective = read_search(run), run.study["search"]["objectives"][0]
-    statistic, metric = objective["over_seeds"], objective["metric"]
+    records = read_search(run)
     labels = [name.removeprefix("value.") for name in records.trials if name.startswith("value.")]
+    first, *others = (_objective(content, labels) for content in run.study["search"]["objectives"])
+    return Search(run, records, first, tuple(others))
+
+
+def _objective(content: dict[str, Any], labels: list[str]) -> SearchedObjective:
+    """An objective as study.json has it, with the label that the columns give it."""
+    statistic, metric = content["over_seeds"], content["metric"]
     fitting = (label for label in labels if label.startswith(statistic) and f"of {metric}" in label)
-    maximized = statistic not in ("collapse_rate", "spread") and objective["direction"] == "maximize"
-    return Search(run, records, next(fitting, f"{statistic} of {metric}"), metric, maximized)
+    maximized = statistic not in ("collapse_rate", "spread") and content["direction"] == "maximize"
+    return SearchedObjective(next(fitting, f"{statistic} of {metric}"), metric, maximized)
 
 
 def scale_of(metric: str) -> float:

@@ -1,5 +1,7 @@
 """Tables of a search: the confirmed configurations, their parameters, the race over seeds, what mattered."""
 
+from typing import Any
+
 from analysis.captions import count
 from analysis.cells import Cell, Interval, Table
 from analysis.search_series import Search, scale_of, shown
@@ -9,21 +11,25 @@ def confirmed_table(search: Search) -> Table | None:
     """The best configurations on fresh seeds beside what the search saw; None before any has been confirmed."""
     if search.confirmed.empty:
         return None
-    unit, test_unit = (", %" if scale == 100.0 else "" for scale in (search.scale, scale_of(search.test_metric)))
+    unit, test_unit = search.first.unit, ", %" if scale_of(search.test_metric) == 100.0 else ""
+    front = set(search.front)
     rows: list[list[Cell]] = []
     for _, row in search.confirmed.iterrows():
         finished, planned = search.fresh_seeds(row)
         rows.append(
             [
-                row["configuration"], int(row["seeds"]), f"{search.value(row):.{search.digits}f}",
+                row["configuration"], int(row["seeds"]), f"{search.value(row):.{search.first.digits}f}",
                 search.estimate(row, "fresh"), search.estimate(row, "gap"), search.tested(row),
+                *(search.estimate(row, "fresh", other) for other in search.others),
+                *([_yes(row["configuration"] in front)] if search.others else []),
                 f"{finished} of {planned}", _yes(row["feasible"]),
             ]
         )  # fmt: skip
     columns = [
-        "configuration", "seeds in the search", f"{search.readable}, search{unit}",
+        "configuration", "seeds in the search", f"{search.first.readable}, search{unit}",
         f"the same on fresh seeds{unit}", "optimism gap", f"{search.test_name} on test {search.examples}{test_unit}",
-        "fresh seeds finished", "feasible",
+        *(f"{other.readable} on fresh seeds{other.unit}" for other in search.others),
+        *(["Pareto-optimal in the search"] if search.others else []), "fresh seeds finished", "feasible",
     ]  # fmt: skip
     return Table(
         "The best configurations on fresh seeds", columns, rows,
@@ -39,7 +45,7 @@ def parameter_table(search: Search) -> Table | None:
     if search.confirmed.empty:
         return None
     found = [(row["configuration"], search.parameters(row)) for _, row in search.confirmed.iterrows()]
-    names = list(found[0][1])
+    names = [name for name in found[0][1] if any(shown(values.get(name)) != "–" for _, values in found)]
     rows: list[list[Cell]] = [[label, *(shown(values.get(name)) for name in names)] for label, values in found]
     return Table(
         "Their parameters", ["configuration", *names], rows,
@@ -86,3 +92,33 @@ def importance_table(search: Search) -> Table | None:
 
 def _yes(value: object) -> str:
     return "–" if value is None or value != value else "yes" if value else "no"
+
+
+def space_table(search: Search) -> Table:
+    """What was searched."""
+    rows: list[list[Cell]] = []
+    for entry in search.run.study["search"]["space"]:
+        conditions = [f"{name} = {_listed(wanted, ' or ')}" for name, wanted in entry["when"].items()]
+        rows.append([entry["name"], _range(entry), ", ".join(conditions) or "always"])
+    spec = search.run.study["search"]
+    return Table(
+        "The search space", ["parameter", "drawn from", "where"], rows,
+        f"SHA-256 of the space: {spec['space_sha256']}. Suggested by {spec['sampler']} (Optuna), seed {spec['seed']}; "
+        f"racing {spec['schedule']} seeds; constraints: {_listed(spec['constraints']) or 'none'}.", "space",
+    )  # fmt: skip
+
+
+def _range(entry: dict[str, Any]) -> str:
+    """One dimension as text."""
+    if entry["kind"] == "fixed":
+        return f"{shown(entry['value'])}, fixed"
+    if entry["kind"] == "choice":
+        return _listed(entry["options"])
+    text = f"{shown(entry['low'])} to {shown(entry['high'])}{', logarithmic' if entry['log'] else ''}"
+    if entry.get("step", 1) > 1:
+        text += f", in steps of {entry['step']}"
+    return text + (f", as a ratio to {entry['ratio_to']}" if entry.get("ratio_to") else "")
+
+
+def _listed(value: Any, between: str = ", ") -> str:
+    return between.join(map(shown, value)) if isinstance(value, list) else shown(value)

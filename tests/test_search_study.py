@@ -115,7 +115,7 @@ def test_the_report_names_the_best_its_gap_and_the_studys_own(finished: RunDirec
     report = build_report(finished.path)
     text = " ".join(report.answer)
     assert "Best on fresh seeds is" in text and "optimism gap" in text and "alpha=0.1" in text
-    assert {table.name for table in report.tables} >= {"confirmed", "parameters", "race"}
+    assert {table.name for table in report.tables} >= {"confirmed", "parameters", "race", "space"}
     confirmed_rows = next(table for table in report.tables if table.name == "confirmed").rows
     assert len(confirmed_rows) >= 3
     assert {path.name for path in report.pictures} >= {"search_history.png", "optimism_gap.png"}
@@ -146,6 +146,21 @@ def test_a_copy_for_the_dashboard_is_made_once_and_belongs_to_one_run(finished: 
         open_mirror(other, url)
     with pytest.raises(InputError, match="cannot be used"):
         open_mirror(other, "nonsense://x")
+
+
+def test_a_search_for_several_objectives_shows_them_all_and_its_front(tmp_path: Path) -> None:
+    objectives = ["final_val_accuracy", "spread:final_val_accuracy", "trainable_params"]
+    run = begin(tmp_path / "run", search={"objectives": objectives, "sampler": "nsga2"})
+    drive(run)
+    export(run)
+    report = build_report(run.path)
+    table = next(table for table in report.tables if table.name == "confirmed")
+    assert {"spread of final val accuracy on fresh seeds, %", "mean of trainable params on fresh seeds",
+            "Pareto-optimal in the search"} <= set(table.columns)  # fmt: skip
+    assert "Best in mean of final val accuracy on fresh seeds is" in report.answer[0]
+    front = pd.read_parquet(run.path / "search.parquet").query("front == True")["configuration"]
+    (sentence,) = (line for line in report.sentences if line.startswith("Pareto-optimal in the search in"))
+    assert all(label in sentence for label in front[:3])
 
 
 def test_servers_listen_on_this_machine_alone(finished: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
