@@ -12,13 +12,12 @@ import timm
 import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
-from training import numbers, trained, values
+from training import check_pack_and_cut, numbers, trained, values
 
 from study.catalog import STUDIES
 from study.commands import show
 from trainables import calibration
 from trainables.backbones import load_backbone
-from trainables.checkpoint import Checkpoints
 from trainables.configs import DataConfig, HybridConfig, aliases
 from trainables.data import load_images
 from trainables.diagnostics import StepClock
@@ -106,18 +105,7 @@ def test_policies_split_the_blocks(policy: str, expected: set[int]) -> None:
 
 @pytest.mark.parametrize("settings", METHODS.values(), ids=METHODS.keys())
 def test_a_pack_and_a_cut_change_no_number(tiny_backbone: str, tmp_path: Path, settings: dict) -> None:
-    made = config(tiny_backbone, epochs=3, **settings)
-    packed = run(made, (0, 7, 3), tmp_path / "packed")
-    alone = run(made, (7,), tmp_path / "alone")
-    assert numbers(alone[7]) == numbers(packed[7])
-    assert numbers(packed[0]) != numbers(packed[3])
-    with pytest.raises(KeyboardInterrupt):
-        run(made, (7,), tmp_path / "cut", stop_after=1)  # the state of two epochs is there, the third is not
-    assert Checkpoints(tmp_path / "cut", {7: "r-s7"}, "epoch").last_common((7,)) == 1
-    assert numbers(run(made, (7,), tmp_path / "cut")[7]) == numbers(alone[7])
-    last = [Checkpoints(tmp_path / which, {7: "r-s7"}, "epoch").load(7, 2).tensors for which in ("alone", "cut")]
-    assert {"optimizer.first", "optimizer.second", "optimizer.steps"} <= set(last[0])
-    assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
+    check_pack_and_cut(train, config(tiny_backbone, epochs=3, **settings), tmp_path)
 
 
 def test_rows_are_the_vocabulary_of_the_report(tiny_backbone: str, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+import torch
+
 from trainables.checkpoint import Checkpoints, Row
 from trainables.configs import TrainableConfig
 
@@ -34,3 +37,18 @@ def numbers(rows: list[Row]) -> list[tuple]:
 
 def values(rows: list[Row], phase: str, name: str) -> list[float]:
     return [row["value"] for row in rows if row["phase"] == phase and row["name"] == name]
+
+
+def check_pack_and_cut(train: Callable[..., None], made: TrainableConfig, folder: Path) -> None:
+    """Three epochs of a seed give the same numbers, and the same state, in a pack, alone, and after a cut."""
+    packed = trained(train, made, (0, 7, 3), folder / "packed")
+    alone = trained(train, made, (7,), folder / "alone")
+    assert numbers(alone[7]) == numbers(packed[7])
+    assert numbers(packed[0]) != numbers(packed[3])
+    with pytest.raises(KeyboardInterrupt):
+        trained(train, made, (7,), folder / "cut", stop_after=1)  # the state of two epochs is there, the third is not
+    assert Checkpoints(folder / "cut", {7: "r-s7"}, "epoch").last_common((7,)) == 1
+    assert numbers(trained(train, made, (7,), folder / "cut")[7]) == numbers(alone[7])
+    last = [Checkpoints(folder / which, {7: "r-s7"}, "epoch").load(7, 2).tensors for which in ("alone", "cut")]
+    assert {"optimizer.first", "optimizer.second", "optimizer.steps"} <= set(last[0])
+    assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
