@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 STUDY  ?= nested_alpha
 ARGS   ?=
-BENCHMARKS ?= step_time packing theory_batching report_time study_time
+BENCHMARKS ?= step_time packing theory_batching report_time study_time tune_overhead search_regret
 
 PY     := $(VENV)/bin/python
 # MLflow and Ray would otherwise report usage over the network.

@@ -133,7 +133,7 @@ def importance_bars(search: Search) -> Picture | None:
     subtitle(
         axes,
         f"PED-ANOVA of {frame['objective'].iloc[0]}, {frame['configurations'].iloc[0]} configurations; lines: 95 % "
-        "over resampled seeds.",
+        "over resampled configurations and seeds.",
     )
     return figure.showing(frame, f"Importance of the parameters for the {search.first.readable}.")
 

@@ -60,7 +60,7 @@ IMPORTANCE_SCHEMA = pa.schema(
         field("objective", pa.string(), "-", "label of the objective", False),
         field("parameter", pa.string(), "-", "dimension of the space", False),
         field("importance", pa.float64(), "share", "PED-ANOVA, all parameters add up to 1", False),
-        field("low", pa.float64(), "share", "95 % percentile interval over resampled seeds"),
+        field("low", pa.float64(), "share", "95 % percentile interval over resampled configurations and seeds"),
         field("high", pa.float64(), "share", "its upper end"),
         field("configurations", pa.int64(), "-", "configurations that it rests on", False),
     ]

@@ -85,7 +85,8 @@ def importance_table(search: Search) -> Table | None:
         "Importance of the parameters", ["parameter", "share, %"], rows,
         f"PED-ANOVA of {frame['objective'].iloc[0]} over "
         f"{count(int(frame['configurations'].iloc[0]), 'configuration')}: how the values of a parameter in the best "
-        "quarter differ from those in all. In brackets 95 % of the values that other draws of the seeds give.",
+        "quarter differ from those in all. In brackets 95 % of the values that other draws of "
+        "configurations and seeds give. What was tried first because the study says so does not take part.",
         "importance",
     )  # fmt: skip
 

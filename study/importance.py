@@ -26,14 +26,14 @@ DRAWS = 200
 def importances(search: SeedSearch) -> list[dict[str, Any]]:
     """Rows of ``importance.parquet``, for the first objective; none with fewer than ``FEWEST`` configurations.
 
-    The interval says how far the importances depend on the seeds: each configuration's seeds are drawn again with
-    replacement. Enqueued points with values that are never drawn, and configurations that were stopped within a run,
-    do not take part.
+    The interval says how far the importances depend on the configurations and seeds that there happened to be: both
+    are drawn again with replacement. Enqueued configurations do not take part, because what they have in common would
+    pass for what makes them good, nor do those that were stopped within a run.
     """
     objective, estimates = search.objectives[0], search.contest.estimates
     taken: list[tuple[Configuration, np.ndarray]] = []
     for configuration in search.configurations.values():
-        if configuration.rung < 0 or configuration.state == "pruned" or not search.sampler.models(configuration.point):
+        if configuration.rung < 0 or configuration.state == "pruned" or configuration.enqueued:
             continue
         values = estimates.seed_values(configuration, configuration.rung, objective)
         if values is not None:
@@ -44,8 +44,9 @@ def importances(search: SeedSearch) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     drawn: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(DRAWS):
-        again = [summarise(rng.choice(own, len(own)), objective) for _, own in taken]
-        for name, share in _importances(search, taken, again).items():
+        again = [taken[place] for place in rng.integers(len(taken), size=len(taken))]
+        values = [summarise(rng.choice(own, len(own)), objective) for _, own in again]
+        for name, share in _importances(search, again, values).items():
             drawn[name].append(share)
     return [
         {
