@@ -43,13 +43,13 @@ def _saturates(run: Run, rule: Rule) -> str:
     mean = f"{100 * final_values(run, rule.labels[found.best], FINAL).mean():.1f} %"
     if found.rank is None:
         few = f"fewer than {FEWEST_SEEDS} common seeds cannot tell where it saturates"
-        return f"with {rule.name} r={found.best} has the highest mean ({mean}), but {few}"
+        return f"with {rule.name}, r={found.best} has the highest mean ({mean}), but {few}"
     if found.rank == found.best:
-        return f"with {rule.name} r={found.best} is the best ({mean}) and every smaller rank is below it"
+        return f"with {rule.name}, r={found.best} is the best ({mean}) and every smaller rank is below it"
     gap = 100 * found.gaps[found.rank].mean
     return (
-        f"with {rule.name} r={found.rank} is the smallest rank that cannot be told apart from the best, r={found.best} "
-        f"({mean}, {gap:+.1f} points)"
+        f"with {rule.name}, r={found.rank} is the smallest rank that cannot be told apart from the best "
+        f"(r={found.best} at {mean}, {abs(gap):.1f} points {'higher' if gap < 0 else 'lower'} on their common seeds)"
     )
 
 
@@ -65,7 +65,8 @@ def _beside(run: Run, every: Sequence[Rule]) -> str:
         gap = difference(run, label, every[0].labels[found.best], FINAL) if found and label is not None else None
         if gap:
             doubt = "" if gap.told_apart else ", not told apart"
-            clauses.append(f"{name} ends {100 * gap.mean:+.1f} points from the best rank{doubt}")
+            where = "above" if gap.mean > 0 else "below"
+            clauses.append(f"{name} ends {100 * abs(gap.mean):.1f} points {where} the best rank{doubt}")
     if not clauses:
         return "" if len(configurations(run)) > 1 else "No other configuration was run."
     return joined(clauses, len(clauses)) + "."
