@@ -62,10 +62,10 @@ class Interval:
 
     def __str__(self) -> str:
         sign = "+" if self.signed else ""
-        text = f"{self.value:{sign}.{self.digits}f}"
+        text = f"{self.value:{sign},.{self.digits}f}"
         if self.low is None or self.high is None:
             return text
-        return f"{text} ({self.low:{sign}.{self.digits}f} to {self.high:{sign}.{self.digits}f})"
+        return f"{text} ({self.low:{sign},.{self.digits}f} to {self.high:{sign},.{self.digits}f})"
 
 
 Cell = str | int | float | Spread | Change | Interval | None

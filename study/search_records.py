@@ -1,6 +1,7 @@
 """A search as Parquet: every configuration with its fate, its value in the search and on fresh seeds."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -111,9 +112,11 @@ def _gap(
     sign = 1.0 if sense(objective) == "maximize" else -1.0
     gap = sign * (summarise(known, objective) - summarise(fresh, objective))
     if objective.over_seeds == "mean":
-        if not (known.std() or fresh.std()):
+        if not (np.ptp(known) or np.ptp(fresh)):
             return gap, gap, gap
-        ends = stats.ttest_ind(sign * known, sign * fresh, equal_var=False).confidence_interval(CONFIDENCE)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of two samples one may be constant
+            ends = stats.ttest_ind(sign * known, sign * fresh, equal_var=False).confidence_interval(CONFIDENCE)
         return gap, float(ends.low), float(ends.high)
     drawn = sign * (_resampled(known, objective, rng) - _resampled(fresh, objective, rng))
     low, high = np.quantile(drawn, _TAILS)
