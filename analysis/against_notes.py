@@ -209,13 +209,14 @@ def against_notes_sentences(run: Run, metric: str | None = None) -> list[str]:
         return []
     found = sorted(reported_differences(run, metric), key=lambda one: abs(one.reported))
     if not found:
+        start = "The reported numbers cannot be set against seed noise: that takes two reported values of"
+        known = sum(reported_value(run, entry, metric) is not None for entry in entries)
+        if known < 2:
+            return [f"{start} {metric}, and there {'is 1' if known else 'are none'}."]
         sizes = {label: len(own) for label, own in finals_of(run, metric).items()}
         most = max((sizes.get(entry.configuration, 0) for entry in entries), default=0)
         least = count(FEWEST_SEEDS_NOISE, "finished seed")
-        return [
-            f"The reported numbers cannot be set against seed noise: that takes two reported values of {metric} and "
-            f"{least} of their configurations; at most {count(most, 'seed')} finished."
-        ]
+        return [f"{start} {metric} and {least} of their configurations; at most {count(most, 'seed')} finished."]
     return [difference_sentence(run, one) for one in (found[:1] + found[-1:] if len(found) > 1 else found)]
 
 

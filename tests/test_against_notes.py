@@ -104,7 +104,8 @@ def test_reported_numbers_beside_noise_of_other_data_are_not_compared_in_level(t
 def test_too_few_seeds_and_nothing_reported(tmp_path):
     run = read_run(make_run(tmp_path, {"baseline": [0.4, 0.5], "alpha=0.1": [0.4]}))
     assert against_notes_tables(run) == []
-    assert "cannot be set against seed noise" in against_notes_sentences(run)[0]
+    assert "finished seeds of their configurations; at most 2 seeds finished" in against_notes_sentences(run)[0]
+    assert "of best_top1, and there are none" in against_notes_sentences(run, "best_top1")[0]
     assert against_notes_sentences(read_run(make_run(tmp_path / "x", FINALS, reported=[]))) == []
 
 
