@@ -12,10 +12,11 @@ FINAL_METRICS: dict[str, Callable[[Iterable[Mapping[str, Any]], int], dict[str, 
     "rank": rank.final_metrics,
 }
 
-_COSTS = ("step_time_s", "peak_memory_mib")
-_TUNING = ("best_val_top1", "final_val_top1", "final_val_ece", "final_val_nll", *_COSTS)
+COSTS = ("step_time_s", "peak_memory_mib")
+"""Final metrics that the clock and the machine decide: a replica that is trained again has others."""
+_TUNING = ("best_val_top1", "final_val_top1", "final_val_ece", "final_val_nll", *COSTS)
 HELD_OUT_METRICS: dict[str, tuple[str, ...]] = {
-    "continual": ("final_val_accuracy", "average_incremental_val_accuracy", *_COSTS),
+    "continual": ("final_val_accuracy", "average_incremental_val_accuracy", *COSTS),
     "tuning": _TUNING,
     "rank": (*_TUNING, "delta_norm"),
 }

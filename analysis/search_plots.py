@@ -77,13 +77,18 @@ def optimism_gap(search: Search) -> Picture | None:
     tested = False
     for place, (_, row) in enumerate(frame.iterrows()):
         fresh, y = search.estimate(row, "fresh"), -float(place)
-        assert fresh.low is not None and fresh.high is not None
+        low, high = (fresh.value if end is None else end for end in (fresh.low, fresh.high))
         if place:
             axes.axhline(y + 0.5, color="#DDDDDD", linewidth=0.7)
         axes.errorbar(
-            fresh.value, y, xerr=[[fresh.value - fresh.low], [fresh.high - fresh.value]], fmt="o", color=PALETTE[1],
-            capsize=4, zorder=3,
-        )  # fmt: skip
+            fresh.value,
+            y,
+            xerr=[[fresh.value - low], [high - fresh.value]],
+            fmt="o",
+            color=PALETTE[1],
+            capsize=4,
+            zorder=3,
+        )
         axes.plot(
             search.value(row), y + 0.25, "D", color=PALETTE[2], markerfacecolor="white", markeredgewidth=1.8, zorder=4
         )

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from analysis.finals import COSTS
 from analysis.records import Run
 from analysis.row_differences import compare_rows
 from study.rundir import RunDirectory
@@ -73,6 +74,8 @@ def _rows(source: str, first: pd.DataFrame, second: pd.DataFrame) -> list[str]:
 def _finals(first: Mapping[str, float], second: Mapping[str, float]) -> list[str]:
     found = []
     for name in dict.fromkeys([*first, *second]):
+        if name in COSTS:
+            continue
         one, other = first.get(name), second.get(name)
         equal = one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
         if not equal:

@@ -45,8 +45,8 @@ def importances(search: SeedSearch) -> list[dict[str, Any]]:
     drawn: dict[str, list[float]] = {name: [] for name in found}
     for _ in range(DRAWS):
         again = [taken[place] for place in rng.integers(len(taken), size=len(taken))]
-        values = [summarise(rng.choice(own, len(own)), objective) for _, own in again]
-        for name, share in _importances(search, again, values).items():
+        redrawn = [summarise(rng.choice(own, len(own)), objective) for _, own in again]
+        for name, share in _importances(search, again, redrawn).items():
             drawn[name].append(share)
     return [
         {
