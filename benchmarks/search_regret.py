@@ -2,7 +2,7 @@
 
     python benchmarks/search_regret.py                       # 200 repetitions on the real table, two processes
     python benchmarks/search_regret.py --synthetic 0.04      # a made-up table per repetition, for development
-    python benchmarks/search_regret.py --methods racing,tpe  # some of the methods, printed and not written
+    python benchmarks/search_regret.py --methods default,gp  # some of the methods, printed and not written
 
 Regret is the table's best mean over all its seeds less that of the configuration a search picks, each by its own rule.
 A repetition has its own order of the table's seeds and its own sampler seed. Those of the default ``--first 0`` are

@@ -24,7 +24,7 @@ class SeedSchedule(Frozen):
             one-sided paired signed-rank test over the common seeds has p < ``p_threshold`` (as Optuna's
             WilcoxonPruner). With n seeds p is at least 2**-n: at 0.1 nothing is eliminated before 4 seeds.
         rungs: total number of seeds at each rung, rising; ``fixed`` uses the last.
-        keep: the default; a third lost as much in ``benchmarks/search_regret.py``.
+        keep: share that goes on; a third loses more in ``benchmarks/search_regret.py``.
     """
 
     rule: Literal["fixed", "halving", "wilcoxon"] = "halving"

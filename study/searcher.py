@@ -33,7 +33,7 @@ class SeedSearch:
         sampler: tpe, nsga2, nsga3, gp or random.
         schedule: default: ``search_input.default_schedule``.
         trials: configurations at most, duplicates included; default: as many as ``replicas`` allows.
-        replicas: seeds of configurations at most; no job starts that would go beyond.
+        replicas: seeds of configurations at most; what the race leaves of them goes to the best that it held back.
         seed: of the suggestions.
         enqueue: configuration fields that are tried first.
         seeds: the seeds in the order in which every configuration gets them; default: 0, 1, 2, ...
