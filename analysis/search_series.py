@@ -11,6 +11,7 @@ from scipy import stats
 
 from analysis.cells import Interval
 from analysis.differences import CONFIDENCE, PairedDifference, corrected, difference
+from analysis.objective_labels import objective_label
 from analysis.records import Run
 from analysis.search_records import SearchRecords, read_search
 from analysis.series import final_values
@@ -174,17 +175,14 @@ def found_by(run: Run) -> Search:
         RecordsError: a file of the search is missing or damaged.
     """
     records = read_search(run)
-    labels = [name.removeprefix("value.") for name in records.trials if name.startswith("value.")]
-    first, *others = (_objective(content, labels) for content in run.study["search"]["objectives"])
+    first, *others = map(_objective, run.study["search"]["objectives"])
     return Search(run, records, first, tuple(others))
 
 
-def _objective(content: dict[str, Any], labels: list[str]) -> SearchedObjective:
-    """An objective as study.json has it, with the label that the columns give it."""
-    statistic, metric = content["over_seeds"], content["metric"]
-    fitting = (label for label in labels if label.startswith(statistic) and f"of {metric}" in label)
-    maximized = statistic not in ("collapse_rate", "spread") and content["direction"] == "maximize"
-    return SearchedObjective(next(fitting, f"{statistic} of {metric}"), metric, maximized)
+def _objective(content: dict[str, Any]) -> SearchedObjective:
+    """An objective as study.json has it."""
+    maximized = content["over_seeds"] not in ("collapse_rate", "spread") and content["direction"] == "maximize"
+    return SearchedObjective(objective_label(content), content["metric"], maximized)
 
 
 def scale_of(metric: str) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field, field_serializer, field_validator
 from scipy import stats
 
+from analysis.objective_labels import objective_label
 from study.spec import Frozen, Objective, Status
 from trainables.errors import InputError
 
@@ -75,10 +76,7 @@ def sense(objective: Objective) -> Literal["maximize", "minimize"]:
 
 def label(objective: Objective) -> str:
     """Name of the statistic, e.g. ``cvar(0.25) of final_accuracy``."""
-    extra = {"cvar": f"({objective.fraction:g})", "mean_minus_std": f"({objective.c:g})"}
-    if objective.over_seeds == "collapse_rate":
-        return f"collapse_rate of {objective.metric} (threshold {objective.threshold:g})"
-    return f"{objective.over_seeds}{extra.get(objective.over_seeds, '')} of {objective.metric}"
+    return objective_label(objective.model_dump())
 
 
 def parse_constraint(text: str, objectives: Sequence[Objective]) -> Constraint:

@@ -149,13 +149,15 @@ def test_a_copy_for_the_dashboard_is_made_once_and_belongs_to_one_run(finished: 
 
 
 def test_a_search_for_several_objectives_shows_them_all_and_its_front(tmp_path: Path) -> None:
-    objectives = ["final_val_accuracy", "spread:final_val_accuracy", "trainable_params"]
-    run = begin(tmp_path / "run", search={"objectives": objectives, "sampler": "nsga2"})
+    objectives = ["final_val_accuracy", "spread:final_val_accuracy", "trainable_params",
+                  "cvar:final_val_accuracy,fraction=0.25", "cvar:final_val_accuracy,fraction=0.5"]  # fmt: skip
+    run = begin(tmp_path / "run", search={"objectives": objectives, "sampler": "nsga3"})
     drive(run)
     export(run)
     report = build_report(run.path)
     table = next(table for table in report.tables if table.name == "confirmed")
     assert {"spread of final val accuracy on fresh seeds, %", "mean of trainable params on fresh seeds",
+            "cvar(0.25) of final val accuracy on fresh seeds, %", "cvar(0.5) of final val accuracy on fresh seeds, %",
             "Pareto-optimal in the search"} <= set(table.columns)  # fmt: skip
     assert "Best in mean of final val accuracy on fresh seeds is" in report.answer[0]
     front = pd.read_parquet(run.path / "search.parquet").query("front == True")["configuration"]
