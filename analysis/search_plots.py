@@ -132,14 +132,18 @@ def importance_bars(search: Search) -> Picture | None:
     # the estimate of all seeds may lie outside what draws of them give
     axes.hlines(places, low, high, color=PALETTE[0], linewidth=1.6, zorder=3)
     axes.plot(np.r_[low, high], np.r_[places, places], "|", color=PALETTE[0], markersize=9, zorder=3)
+    axes.plot(100 * frame["chance"], places, "D", color=PALETTE[2], markerfacecolor="white", zorder=4)
     axes.set_yticks(places, list(frame["parameter"]))
     axes.set_xlim(left=0)
-    axes.set_xlabel("importance, %")
-    subtitle(
-        axes,
-        f"PED-ANOVA of {frame['objective'].iloc[0]}, {frame['configurations'].iloc[0]} configurations; lines: 95 % "
-        "over resampled configurations and seeds.",
-    )
+    axes.set_xlabel("share of the variance over the space, %")
+    subtitle(axes, f"fANOVA of {frame['objective'].iloc[0]}, {frame['configurations'].iloc[0]} configurations.")
+    handles = [
+        Line2D([], [], color=PALETTE[0], marker="|", label="95 % over resampled configurations and seeds"),
+        Line2D(
+            [], [], color=PALETTE[2], marker="D", markerfacecolor="white", linestyle="", label="95 % of shuffled values"
+        ),
+    ]
+    add_legend(figure, handles, loc="outside lower center", ncols=2, handlelength=1.5)
     return figure.showing(frame, f"Importance of the parameters for the {search.first.readable}.")
 
 

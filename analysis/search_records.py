@@ -59,9 +59,12 @@ IMPORTANCE_SCHEMA = pa.schema(
     [
         field("objective", pa.string(), "-", "label of the objective", False),
         field("parameter", pa.string(), "-", "dimension of the space", False),
-        field("importance", pa.float64(), "share", "PED-ANOVA, all parameters add up to 1", False),
+        field(
+            "importance", pa.float64(), "share", "fANOVA: part of the variance over the space, by it alone", False
+        ),
         field("low", pa.float64(), "share", "95 % percentile interval over resampled configurations and seeds"),
         field("high", pa.float64(), "share", "its upper end"),
+        field("chance", pa.float64(), "share", "95 % of shuffles of the values among the configurations stay below it"),
         field("configurations", pa.int64(), "-", "configurations that it rests on", False),
     ]
 )  # fmt: skip

@@ -5,6 +5,7 @@ from typing import Any
 from analysis.captions import count
 from analysis.cells import Cell, Interval, Table
 from analysis.search_series import Search, scale_of, shown
+from analysis.sentences import joined
 
 
 def confirmed_table(search: Search) -> Table | None:
@@ -78,15 +79,21 @@ def importance_table(search: Search) -> Table | None:
     if frame.empty:
         return None
     rows: list[list[Cell]] = [
-        [row["parameter"], Interval(100 * row["importance"], 100 * row["low"], 100 * row["high"])]
+        [
+            row["parameter"], Interval(100 * row["importance"], 100 * row["low"], 100 * row["high"]),
+            f"{100 * row['chance']:.1f}",
+        ]
         for _, row in frame.iterrows()
-    ]
+    ]  # fmt: skip
+    beyond = list(frame.loc[frame["importance"] > frame["chance"], "parameter"])
     return Table(
-        "Importance of the parameters", ["parameter", "share, %"], rows,
-        f"PED-ANOVA of {frame['objective'].iloc[0]} over "
-        f"{count(int(frame['configurations'].iloc[0]), 'configuration')}: how the values of a parameter in the best "
-        "quarter differ from those in all. In brackets 95 % of the values that other draws of "
-        "configurations and seeds give. What was tried first because the study says so does not take part.",
+        "Importance of the parameters", ["parameter", "share, %", "by chance up to, %"], rows,
+        f"fANOVA of {frame['objective'].iloc[0]} over "
+        f"{count(int(frame['configurations'].iloc[0]), 'configuration')}: the share of the variance over the space "
+        "that a parameter explains by itself; the rest is interactions. In brackets 95 % of what other draws of "
+        "configurations and seeds give. Beyond what shuffled values give (95 %): "
+        f"{joined(beyond, len(beyond)) if beyond else 'none'}. What was tried first because the study says so does not "
+        "take part.",
         "importance",
     )  # fmt: skip
 

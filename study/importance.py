@@ -1,72 +1,119 @@
-"""Which parameters of a search matter: PED-ANOVA, with intervals over the seeds.
+"""Which parameters of a search matter: fANOVA (Hutter et al. 2014, ICML), with intervals over configurations and seeds.
 
-PED-ANOVA (Watanabe et al. 2023, IJCAI) asks how the values of a parameter among the best configurations differ from
-those among all. Unlike fANOVA's random forest it needs no library beside Optuna, takes dimensions that only some
-configurations have, and does not ask 20 points for a regression surface.
+A random forest learns the configurations' values; the importance of a parameter is the share of the forest's variance
+over the whole space that the parameter explains by itself. What is missing to 1 is interactions.
 """
 
-import warnings
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.importance import FanovaImportanceEvaluator
 
-from study.configuration import Configuration
-from study.objectives import label, sense, summarise
+from search_spaces.dimensions import Choice, Dimension, Float, Int
+from study.objectives import label, summarise
 from study.searcher import SeedSearch
 
-TOP = 0.25
-"""Share of the configurations that counts as the best."""
-FEWEST = 12
-"""Configurations below which nothing is said: the best quarter should have three at least."""
-DRAWS = 200
+FEWEST, MOST = 12, 300
+"""Configurations below which nothing is said, and of how many drawn at random the forest learns where there are more:
+what it costs grows with them, with 300 it is half a minute."""
+TREES, DEPTH = 64, 6
+"""Of the forest. Optuna's 64 levels would be leaves of one configuration each, and slow with thousands of them."""
+DRAWN_TREES = 16
+"""Of the forests of single draws."""
 
 
-def importances(search: SeedSearch) -> list[dict[str, Any]]:
+def importances(search: SeedSearch, draws: int = 100) -> list[dict[str, Any]]:
     """Rows of ``importance.parquet``, for the first objective; none with fewer than ``FEWEST`` configurations.
 
     The interval says how far the importances depend on the configurations and seeds that there happened to be: both
-    are drawn again with replacement. Enqueued configurations do not take part, because what they have in common would
-    pass for what makes them good, nor do those that were stopped within a run.
+    are drawn again with replacement. A forest gives some share to any parameter: ``chance`` is what one exceeds in 5 %
+    of the draws when the values are shuffled among the configurations. Enqueued configurations do not take part,
+    because what they have in common would pass for what makes them good, nor do those stopped within a run.
     """
     objective, estimates = search.objectives[0], search.contest.estimates
-    taken: list[tuple[Configuration, np.ndarray]] = []
+    rng = np.random.default_rng(0)
+    taken: list[tuple[Mapping[str, Any], np.ndarray]] = []
     for configuration in search.configurations.values():
         if configuration.rung < 0 or configuration.state == "pruned" or configuration.enqueued:
             continue
-        values = estimates.seed_values(configuration, configuration.rung, objective)
-        if values is not None:
-            taken.append((configuration, values))
+        column = estimates.seed_values(configuration, configuration.rung, objective)
+        if column is not None:
+            taken.append((configuration.point, column))
     if len(taken) < FEWEST:
         return []
-    found = _importances(search, taken, [summarise(values, objective) for _, values in taken])
-    rng = np.random.default_rng(0)
-    drawn: dict[str, list[float]] = {name: [] for name in found}
-    for _ in range(DRAWS):
-        again = [taken[place] for place in rng.integers(len(taken), size=len(taken))]
-        redrawn = [summarise(rng.choice(own, len(own)), objective) for _, own in again]
-        for name, share in _importances(search, again, redrawn).items():
-            drawn[name].append(share)
+    if len(taken) > MOST:
+        taken = [taken[row] for row in sorted(rng.choice(len(taken), MOST, replace=False))]
+    points, columns = zip(*taken, strict=True)
+    dimensions = {
+        name: search.sampler.space.dimensions[name]
+        for name in search.sampler.distributions
+        if any(name in point for point in points)
+    }
+    placed = [{name: position(dimensions[name], point.get(name)) for name in dimensions} for point in points]
+    values = np.array([summarise(column, objective) for column in columns])
+    found = shares(placed, values, dimensions, TREES)
+    redrawn: list[dict[str, float]] = []
+    shuffled: list[dict[str, float]] = []
+    for _ in range(draws):
+        rows = rng.integers(len(placed), size=len(placed))
+        again = np.array([summarise(rng.choice(columns[row], len(columns[row])), objective) for row in rows])
+        redrawn.append(shares([placed[row] for row in rows], again, dimensions, DRAWN_TREES))
+        shuffled.append(shares(placed, rng.permutation(values), dimensions, DRAWN_TREES))
     return [
         {
             "objective": label(objective), "parameter": name, "importance": share,
-            "low": float(np.quantile(drawn[name], 0.025)), "high": float(np.quantile(drawn[name], 0.975)),
-            "configurations": len(taken),
+            "low": _quantile(redrawn, name, 0.025), "high": _quantile(redrawn, name, 0.975),
+            "chance": _quantile(shuffled, name, 0.95), "configurations": len(placed),
         }
-        for name, share in found.items()
+        for name, share in sorted(found.items(), key=lambda item: -item[1])
     ]  # fmt: skip
 
 
-def _importances(
-    search: SeedSearch, taken: list[tuple[Configuration, np.ndarray]], values: list[float]
+def position(dimension: Dimension, value: Any) -> Any:
+    """Where a value lies in its range, in [0, 1]; an option as it is.
+
+    fANOVA measures a parameter over its whole range as it is given: a rate by its logarithm, as it is drawn. It wants
+    every parameter in every configuration: where one is not there it takes the middle (the first option), the same
+    everywhere, so nothing is learnt from it (Hutter et al. impute a default).
+    """
+    if isinstance(dimension, Choice):
+        return dimension.options[0] if value is None and None not in dimension.options else value
+    assert isinstance(dimension, Float | Int)
+    if value is None:
+        return 0.5
+    low, high, at = (math.log(v) if dimension.log else v for v in (dimension.low, dimension.high, value))
+    return (at - low) / (high - low)
+
+
+def shares(
+    points: list[dict[str, Any]], values: np.ndarray, dimensions: Mapping[str, Dimension], trees: int
 ) -> dict[str, float]:
-    """Parameter -> share, largest first."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # experimental in Optuna
-        study = optuna.create_study(direction=sense(search.objectives[0]))
-        for (configuration, _), value in zip(taken, values, strict=True):
-            known = {n: v for n, v in configuration.point.items() if n in search.sampler.distributions}
-            distributions = {name: search.sampler.distributions[name] for name in known}
-            study.add_trial(optuna.trial.create_trial(value=value, params=known, distributions=distributions))
-        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=TOP))
+    """Parameter -> share of the variance that it explains by itself, in [0, 1].
+
+    Args:
+        points: parameter -> ``position``, for each of M configurations.
+        values: (M,).
+    """
+    if not np.ptp(values):
+        return dict.fromkeys(dimensions, 0.0)
+    distributions: dict[str, BaseDistribution] = {
+        name: CategoricalDistribution(dimension.options) if isinstance(dimension, Choice) else FloatDistribution(0, 1)
+        for name, dimension in dimensions.items()
+    }
+    study = optuna.create_study()
+    study.add_trials(
+        [
+            optuna.trial.create_trial(value=value, params=point, distributions=distributions)
+            for point, value in zip(points, values.tolist(), strict=True)
+        ]
+    )
+    evaluator = FanovaImportanceEvaluator(n_trees=trees, max_depth=DEPTH, seed=0)
+    return {name: float(share) for name, share in evaluator.evaluate(study).items()}
+
+
+def _quantile(draws: list[dict[str, float]], name: str, q: float) -> float:
+    return float(np.quantile([draw[name] for draw in draws], q))
