@@ -85,7 +85,7 @@ def plan_search(
     try:
         space = space.override(dimensions, set(aliases(model).values()))
     except SpaceError as error:
-        raise InputError(f"--set {error}") from error
+        raise InputError(f"--set: {error}") from error
     common = dict(settings) | plain
     base = flatten(validated(model, common | {"evaluate": "validation"}).model_dump(mode="json"))
     plan = Plan(SearchSpec.model_validate(spec.model_dump() | {"space": space}), study.trainable, base)
