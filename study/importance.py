@@ -24,6 +24,8 @@ TREES, DEPTH = 64, 6
 """Of the forest. Optuna's 64 levels would be leaves of one configuration each, and slow with thousands of them."""
 DRAWN_TREES = 16
 """Of the forests of single draws."""
+ROUNDING = 1e-12
+"""Values that differ by less, relative to the largest, are the same."""
 
 
 def importances(search: SeedSearch, draws: int = 100) -> list[dict[str, Any]]:
@@ -98,8 +100,9 @@ def shares(
         points: parameter -> ``position``, for each of M configurations.
         values: (M,).
     """
-    if not np.ptp(values):
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return dict.fromkeys(dimensions, 0.0)
+    standardized = (values - values.mean()) / values.std()  # trees do not split what varies by less than about 1e-8
     distributions: dict[str, BaseDistribution] = {
         name: CategoricalDistribution(dimension.options) if isinstance(dimension, Choice) else FloatDistribution(0, 1)
         for name, dimension in dimensions.items()
@@ -108,7 +111,7 @@ def shares(
     study.add_trials(
         [
             optuna.trial.create_trial(value=value, params=point, distributions=distributions)
-            for point, value in zip(points, values.tolist(), strict=True)
+            for point, value in zip(points, standardized.tolist(), strict=True)
         ]
     )
     evaluator = FanovaImportanceEvaluator(n_trees=trees, max_depth=DEPTH, seed=0)

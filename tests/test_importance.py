@@ -97,9 +97,18 @@ def test_what_was_tried_first_does_not_count_and_too_few_say_nothing() -> None:
     assert {row["configurations"] for row in rows} == {FEWEST}
 
 
-def test_an_objective_that_never_changes_has_no_importance() -> None:
-    rows = importances(searched(lambda params, seed: 0.5, trials=FEWEST), DRAWS)
+@pytest.mark.parametrize("unit", [0.0, 1e-16])
+def test_an_objective_that_never_changes_but_by_rounding_has_no_importance(unit: float) -> None:
+    rows = importances(searched(lambda params, seed: 0.5 + unit * params["warmup"], trials=FEWEST), DRAWS)
     assert {row["importance"] for row in rows} == {0.0} and {row["chance"] for row in rows} == {0.0}
+
+
+def test_the_unit_of_the_objective_does_not_matter() -> None:
+    grid = [{"x": float(x)} for x in np.random.default_rng(0).random(50)]
+    values = np.array([point["x"] ** 2 for point in grid])
+    expected = shares(grid, values, {"x": Float(0.0, 1.0)}, 4)
+    assert shares(grid, 1e-10 * values + 3e-10, {"x": Float(0.0, 1.0)}, 4) == pytest.approx(expected)
+    assert expected["x"] == pytest.approx(1.0)
 
 
 def test_of_many_configurations_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
