@@ -40,8 +40,8 @@ Written by `benchmarks/search_regret.py`; each section is one run. Values are in
 (final accuracy) with 95 % bootstrap intervals over repetitions. The truth is the mean over the table's seeds; searches
 see up to 8 of these, those with one seed per trial up to all. A search sees a parameter's position in the grid as an
 integer. Picks: the project's search by its own order (`best`), Optuna with one seed per trial by its best value, the
-Gaussian process by its highest posterior mean at an evaluated point. Of the budgets, 82 and 102 are the replicas that runs of
-`nested_search` and `hybrid_search` have spent; 48 and 64 are less than one seed for each configuration of the real grid."""
+Gaussian process by its highest posterior mean at an evaluated point. Of the budgets, 82 and 102 are what runs of
+`nested_search` and `hybrid_search` spent; 48 and 64 are less than one seed per configuration of the real grid."""
 
 Search = Callable[[Table, Sequence[int], int, Sequence[int]], list[Outcome]]
 
