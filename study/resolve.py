@@ -120,7 +120,7 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
         objective=study.objective, configurations={trial.configuration: trial.params for trial in trials},
         trials=tuple(trials), resources=resources, mlflow_uri=resolve_uri(options.mlflow, Path("runs").absolute())[0],
         budget_min=options.budget_min, reported=study.reported, reported_source=study.reported_source,
-        reported_setting=study.reported_setting,
+        reported_setting=study.reported_setting, contrasts=study.contrasts,
     )  # fmt: skip
     check_storage(resolved)
     spec = resolved.model_dump(mode="json", include={"study", "trainable", "trials", "search"})

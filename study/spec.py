@@ -5,7 +5,7 @@ import json
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from search_spaces.space import Space
 
@@ -47,6 +47,7 @@ class Profile(Frozen):
 
     Attributes:
         settings: configuration fields that differ from the trainable's defaults.
+        departures: where and why this profile is not what the notes ran, one line each; ``show`` prints them.
         data: ``data.*`` fields that belong to this profile's data set (left out when ``--dataset`` names another).
         gpus_per_trial: share of a GPU that one pack takes where there are GPUs.
     """
@@ -57,6 +58,31 @@ class Profile(Frozen):
     settings: dict[str, Any] = {}
     data: dict[str, Any] = {}
     gpus_per_trial: float = 1.0
+    departures: tuple[str, ...] = ()
+
+
+class Contrast(Frozen):
+    """A difference that a study asks for: the objective summed over ``plus`` minus that over ``minus``, seed by seed.
+
+    One label on each side is what a change is worth; two are how much a change moves the gap between two
+    configurations.
+
+    Attributes:
+        name: what is changed, such as ``loss over all classes seen``.
+        plus, minus: labels of configurations, equally many.
+        group: heading under which the report lists it.
+    """
+
+    name: str
+    plus: tuple[str, ...] = Field(min_length=1)
+    minus: tuple[str, ...] = Field(min_length=1)
+    group: str = ""
+
+    @model_validator(mode="after")
+    def _balanced(self) -> "Contrast":
+        if len(self.plus) != len(self.minus):
+            raise ValueError(f"contrast {self.name!r}: plus has {len(self.plus)} labels, minus {len(self.minus)}")
+        return self
 
 
 class Reported(Frozen):
@@ -147,6 +173,7 @@ class Study(Frozen):
         reported_source: data, backbone and number of runs behind ``reported``, as text.
         reported_setting: its ``dataset`` and ``backbone`` by the names that profiles use.
         notes_command: options of the notes' command line -> what stands for them here; ``show`` prints it.
+        contrasts: differences between configurations that answer the question, tested together.
     """
 
     name: str
@@ -162,6 +189,14 @@ class Study(Frozen):
     reported_source: str = ""
     reported_setting: dict[str, str] = {}
     notes_command: dict[str, str] = {}
+    contrasts: tuple[Contrast, ...] = ()
+
+    @model_validator(mode="after")
+    def _contrasts_name_configurations(self) -> "Study":
+        named = {label for contrast in self.contrasts for label in (*contrast.plus, *contrast.minus)}
+        if unknown := named - set(self.configurations):
+            raise ValueError(f"study {self.name!r}: contrasts name no configuration: {', '.join(sorted(unknown))}")
+        return self
 
 
 class TrialSpec(Frozen):
@@ -231,6 +266,7 @@ class ResolvedStudy(Frozen):
     reported: tuple[Reported, ...] = ()
     reported_source: str = ""
     reported_setting: dict[str, str] = {}
+    contrasts: tuple[Contrast, ...] = ()
     provenance: dict[str, Any] = {}
 
 
