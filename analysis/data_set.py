@@ -23,6 +23,7 @@ from analysis.records import (
     TRIALS_SCHEMA,
     RecordsError,
     read_run,
+    read_trials,
 )
 
 FOLDERS = {"trials": TRIALS_FILE, "metrics": METRICS_FILE}
@@ -60,7 +61,7 @@ def merge_runs(run_dirs: Sequence[Path], out: Path) -> list[Merged]:
         run = read_run(path)
         if run.trials.empty:
             raise RecordsError(f"{path}: has no replicas to export")
-        tables = {kind: pq.read_table(path / file) for kind, file in FOLDERS.items()}
+        tables = {"trials": read_trials(path / TRIALS_FILE), "metrics": pq.read_table(path / METRICS_FILE)}
         ids = set(zip(run.trials["study"], run.trials["run_id"], strict=True))
         if len(ids) > 1:
             raise RecordsError(f"{path / TRIALS_FILE}: holds several runs; one is allowed")

@@ -40,7 +40,7 @@ OBJECTIVES = (
     Objective("metric.final_top1", "final top-1", "%", maximise=True, scale=100),
     Objective("metric.final_accuracy", "final accuracy", "%", maximise=True, scale=100),
     Objective("trainable_params", "trainable parameters", digits=0, logarithmic=True),
-    Objective("metric.step_time_s", "step time", "s", digits=4),
+    Objective("metric.step_share_s", "step time", "s", digits=4),
     Objective("metric.final_ece", "ECE", digits=3),
     Objective("metric.peak_memory_mib", "peak memory", "MiB", digits=0),
     Objective("peak_memory_mib", "peak memory", "MiB", digits=0),

@@ -33,7 +33,7 @@ def rank_table(run: Run) -> Table:
                 _spread(run, label, "final_nll", 1.0, 3),
                 _spread(run, label, "final_ece", 1.0, 3),
                 _spread(run, label, "delta_norm", 1.0, 2),
-                _spread(run, label, "step_time_s", 1e3, 1),
+                _spread(run, label, "step_share_s", 1e3, 1),
                 None if label not in front else "yes" if front[label] else "no",
             ]
         )

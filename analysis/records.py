@@ -78,6 +78,7 @@ TRIALS_SCHEMA = pa.schema(
     ]
 )
 TRIALS_KEY = ["trial_id", "seed"]
+_TODAY = {"metric.step_time_s": "metric.step_share_s"}
 
 
 @dataclass(frozen=True)
@@ -166,8 +167,19 @@ def read_run(run_dir: Path) -> Run:
     if not isinstance(study, dict):
         raise RecordsError(f"{run_dir / STUDY_FILE}: expected a JSON object, found {type(study).__name__}")
     check_version(run_dir / STUDY_FILE, study.get("schema_version", SCHEMA_VERSION))
-    trials = _frame(read_file(run_dir / TRIALS_FILE, TRIALS_SCHEMA))
+    trials = _frame(read_trials(run_dir / TRIALS_FILE))
     return Run(run_dir, study, trials, _frame(read_file(run_dir / METRICS_FILE, METRICS_SCHEMA)))
+
+
+def read_trials(path: Path) -> pa.Table:
+    """``trials.parquet`` under today's names: before there was a step_share_s, step_time_s held that share.
+
+    Raises:
+        RecordsError: missing, damaged or of another schema version.
+    """
+    table = read_file(path, TRIALS_SCHEMA)
+    names = table.schema.names
+    return table if "metric.step_share_s" in names else table.rename_columns([_TODAY.get(one, one) for one in names])
 
 
 def _write(

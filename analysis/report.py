@@ -42,6 +42,7 @@ from analysis.tuning_curves import calibration, interference, learning_rates
 from analysis.tuning_plots import accuracy_by_parameters, accuracy_by_step_time
 from analysis.tuning_sentences import schedule_sentences, tuning_answer
 from analysis.tuning_tables import (
+    calibration_table,
     efficiency_table,
     epochs_table,
     floor_table,
@@ -118,6 +119,7 @@ def tuning_report(run: Run, folder: Path) -> Report:
         floor_table(run, floors) if any(floors.values()) else None,
         efficiency_table(run),
         epochs_table(run),
+        calibration_table(run),
         difference_table(run, found, "Final top-1") if found else None,
     ]
     pictures = {

@@ -2,8 +2,10 @@
 
 Epochs are counted from 0; accuracies and calibration errors are fractions in [0, 1]. Row vocabulary used here (phase:
 names): ``eval`` (test images) and ``val`` (held-out training images), per epoch: ``top1``, ``ece`` (expected
-calibration error), ``nll``; ``calibration``, after the last epoch: ``temperature``, ``ece_after``; ``timing``, per
-epoch: ``step_time_s``, ``peak_memory_mib``.
+calibration error of all images), ``ece_batch`` (mean of the errors of batches, biased upwards), ``nll``;
+``calibration``, after the last epoch: ``temperature``, ``ece_after``; ``timing``, per epoch: ``step_time_s`` (of a step
+of the whole pack), ``step_share_s`` (divided by the replicas of the pack), ``pack`` (how many these are),
+``peak_memory_mib``.
 
 Sources: the columns are those of the notes' table (seeds/002); expected calibration error and temperature scaling,
 Guo et al. 2017, "On Calibration of Modern Neural Networks".
@@ -29,9 +31,9 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], epochs: int) -> dict[str, f
 
     Returns:
         best_top1 (over epochs, on the test set, hence optimistic), best_epoch (the first with that accuracy, from 0),
-        final_top1, ece_near_best (in the best epoch), final_ece, ece_after_temperature, temperature, final_nll,
-        of held-out training images best_val_top1, final_val_top1, final_val_ece and final_val_nll,
-        and ``costs``.
+        final_top1, ece_near_best (in the best epoch), final_ece, of batches ece_batch_near_best and final_ece_batch,
+        ece_after_temperature, temperature, final_nll, of held-out training images best_val_top1, final_val_top1,
+        final_val_ece and final_val_nll, and ``costs``.
     """
     rows = list(rows)
     tested, held_out = (_scores(rows, phase, epochs) for phase in ("eval", "val"))
@@ -46,15 +48,20 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], epochs: int) -> dict[str, f
 
 
 def costs(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """step_time_s (median over epochs or tasks, so that a slow first one does not count) and peak_memory_mib (largest),
-    where measured."""
-    seconds, memory = (
+    """step_share_s and step_time_s (medians over epochs or tasks, so that a slow first one does not count) and
+    peak_memory_mib (largest), where measured.
+
+    ``step_time_s`` only of a replica that trained alone, since it stands beside the times of single runs. Rows from
+    before there was a ``step_share_s`` hold the share under the name ``step_time_s``.
+    """
+    seconds, shares, packs, memory = (
         [float(row["value"]) for row in rows if row["phase"] == "timing" and row["name"] == name and row["value"]]
-        for name in ("step_time_s", "peak_memory_mib")
+        for name in ("step_time_s", "step_share_s", "pack", "peak_memory_mib")
     )
-    return ({"step_time_s": float(np.median(seconds))} if seconds else {}) | (
-        {"peak_memory_mib": max(memory)} if memory else {}
-    )
+    found = {"step_share_s": float(np.median(shares or seconds))} if shares or seconds else {}
+    if seconds and set(packs) == {1.0}:
+        found["step_time_s"] = float(np.median(seconds))
+    return found | ({"peak_memory_mib": max(memory)} if memory else {})
 
 
 _HELD_OUT = ("best_top1", "final_top1", "final_ece", "final_nll")
@@ -65,13 +72,16 @@ def _scores(rows: list[Mapping[str, Any]], phase: str, epochs: int) -> dict[str,
     top1 = per_epoch(rows, phase, "top1", epochs)
     if epochs < 1 or not np.isfinite(top1).all():
         return {}
-    best, ece = int(top1.argmax()), per_epoch(rows, phase, "ece", epochs)
+    best = int(top1.argmax())
+    ece, of_batches = (per_epoch(rows, phase, name, epochs) for name in ("ece", "ece_batch"))
     return {
         "best_top1": top1[best],
         "best_epoch": best,
         "final_top1": top1[-1],
         "ece_near_best": ece[best],
+        "ece_batch_near_best": of_batches[best],
         "final_ece": ece[-1],
+        "final_ece_batch": of_batches[-1],
         "final_nll": per_epoch(rows, phase, "nll", epochs)[-1],
     }
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from analysis.captions import measured_setting, same_setting
 from analysis.records import Run
-from analysis.series import Reported, configurations, reported
+from analysis.series import Reported, configurations, final_table, reported
 from analysis.style import (
     MOST_DRAWN,
     Picture,
@@ -66,11 +66,15 @@ def accuracy_by_step_time(run: Run) -> Picture:
     """Best top-1 against the time of a training step; each seed faint, mean and standard deviation, reported."""
     figure = new_figure(run)
     axes = figure.subplots()
-    drawn = _scatter(figure, axes, run, ["best_top1", "step_time_s"], lambda _, own: own["step_time_s"], "step_time_s")
+    # Single-run times of the notes stand beside times of replicas that trained alone, not beside shares of a pack's.
+    shares, times = final_table(run, "step_share_s"), final_table(run, "step_time_s")
+    time = "step_time_s" if len(times) and times.notna().equals(shares.notna()) else "step_share_s"
+    drawn = _scatter(figure, axes, run, ["best_top1", time], lambda _, own: own[time], time)
     if len(drawn):
         axes.set_xlim(0, 1.08 * drawn["x"].max())
-    axes.set_xlabel("time of a training step, median over epochs (s)")
-    note = _explain(run, axes, "step_time_s", "")
+    what = "time of a training step" if time == "step_time_s" else "a replica's share of a training step"
+    axes.set_xlabel(f"{what}, median over epochs (s)")
+    note = _explain(run, axes, time, "")
     return figure.showing(drawn, f"Best top-1 against the time of a training step: {note}.")
 
 

@@ -11,7 +11,7 @@ from study.spec import Confirmation, Objective, OverSeeds, SearchSpec, Study
 from trainables.errors import InputError
 
 LESS_IS_BETTER = frozenset(
-    {"trainable_params", "total_params", "step_time_s", "peak_memory_mib", "final_val_ece", "final_val_nll"}
+    {"trainable_params", "total_params", "step_share_s", "peak_memory_mib", "final_val_ece", "final_val_nll"}
 )
 OBJECTIVE_FORM = (
     "[STATISTIC:]METRIC[,OPTION=VALUE...], e.g. mean:final_val_accuracy or cvar:final_val_accuracy,fraction=0.25"

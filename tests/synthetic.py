@@ -152,13 +152,20 @@ STEPS_PER_EPOCH, FREEZE_STEPS = 12, 20
 
 
 def tuning_rows(
-    trial_id: str, seed: int, final: float, params: Mapping[str, Any], reached: int | None = None, moves: bool = False
+    trial_id: str,
+    seed: int,
+    final: float,
+    params: Mapping[str, Any],
+    reached: int | None = None,
+    moves: bool = False,
+    pack: int = 1,
 ) -> list[dict[str, Any]]:
     """Metric rows of one replica: top-1 rises linearly to ``final`` + 0.01 before the last epoch and ends at ``final``.
 
     Args:
         reached: epochs that were evaluated, all where None.
         moves: LoRA's weights move during the warm-up, as they must not.
+        pack: replicas that trained together.
     """
     rows: list[dict[str, Any]] = []
 
@@ -183,14 +190,16 @@ def tuning_rows(
         last = epoch == epochs - 1
         ece = 0.04 + 0.01 * epoch + 0.05 * (final - 0.8) + 0.002 * seed
         top1 = final if last else final + 0.01 - 0.05 * (epochs - 2 - epoch)
-        for name, value in {"top1": top1, "ece": ece, "nll": 1.0 / (epoch + 1)}.items():
+        for name, value in {"top1": top1, "ece": ece, "ece_batch": ece + 0.03, "nll": 1.0 / (epoch + 1)}.items():
             add("eval", name, value, epoch=epoch)
         for place, group in enumerate(groups):
             add("diagnostics", f"grad_norm/{group}", 3.0 / (epoch + 1) / 4**place * (1 + seconds), epoch=epoch)
         if "norm" in groups and "lora" in groups:
             add("diagnostics", "interference", 0.3 - 0.1 * epoch + 0.03 * seed - seconds / 5, epoch=epoch)
         slow_start = 1.0 if epoch == 0 else 0.0
-        add("timing", "step_time_s", seconds + slow_start + 0.002 * seed, epoch=epoch)
+        step_time = seconds + slow_start + 0.002 * seed
+        for name, value in {"step_time_s": step_time, "step_share_s": step_time / pack, "pack": pack}.items():
+            add("timing", name, value, epoch=epoch)
         add("timing", "peak_memory_mib", 700.0 + epoch, epoch=epoch)
         if last:
             for name, value in {"temperature": 1.4, "ece_before": ece, "ece_after": 0.02}.items():
@@ -204,6 +213,7 @@ def make_tuning_run(
     epochs: int = 4,
     unfinished: Mapping[tuple[str, int], tuple[str, int]] | None = None,
     moves: bool = False,
+    pack: int = 1,
     **study: Any,
 ) -> Path:
     """Write a run directory of a study of fine-tuning methods.
@@ -213,7 +223,7 @@ def make_tuning_run(
         finals: final top-1 per configuration and seed. A label is one of ``METHODS``, or such a one, a space and its
             eta_min (``lora 1e-05``; without, 0).
         unfinished: (configuration, seed) -> (status, epochs reached).
-        moves: as in ``tuning_rows``.
+        moves, pack: as in ``tuning_rows``.
         study: further keys of study.json, or other values for them.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -228,7 +238,7 @@ def make_tuning_run(
         configurations[label] = params | {"freeze_lora_steps": freeze}
         for seed, final in enumerate(values):
             status, reached = (unfinished or {}).get((label, seed), ("finished", epochs))
-            rows = tuning_rows(f"t{number}", seed, final, configurations[label], reached, moves)
+            rows = tuning_rows(f"t{number}", seed, final, configurations[label], reached, moves, pack)
             metrics += rows
             trials.append(
                 {

@@ -194,7 +194,7 @@ MEANS = {"head": 0.80, "norm": 0.86, "lora": 0.87, "parallel": 0.85, "deep_lora"
 def test_a_run_says_who_is_on_which_front_and_who_is_behind_whom(tmp_path):
     run = read_run(make_tuning_run(tmp_path, seeded_finals(MEANS, 5, 0.002)))
     telling, noisy = final_objectives(run)
-    assert [one.column for one in telling][:3] == ["metric.final_top1", "trainable_params", "metric.step_time_s"]
+    assert [one.column for one in telling][:3] == ["metric.final_top1", "trainable_params", "metric.step_share_s"]
     # The synthetic ECE differs more from seed to seed than between the methods.
     assert [one.name for one in noisy] == ["ECE"]
     found = fronts(run, telling, np.random.default_rng(0))

@@ -52,7 +52,7 @@ def test_final_metrics_closed_form():
     found = final_metrics("rank", rows, 2)
     assert found == pytest.approx(
         {"best_top1": 0.9, "best_epoch": 1, "final_top1": 0.9, "ece_near_best": 0.05, "final_ece": 0.05,
-         "final_nll": 0.4, "delta_norm": 0.8, "step_time_s": 0.02, "peak_memory_mib": 500.0}
+         "final_nll": 0.4, "delta_norm": 0.8, "step_share_s": 0.02, "peak_memory_mib": 500.0}
     )  # fmt: skip
     assert "delta_norm" not in final_metrics("rank", rank_rows("t", 0, 0.9, parameters_of("full"), 2), 2)
     assert final_metrics("rank", rows[:6], 2) == {}

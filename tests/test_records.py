@@ -31,6 +31,16 @@ def test_a_run_comes_back_as_it_was_written(tmp_path):
     assert run.metrics.loc[run.metrics["phase"] == "eval", "step"].isna().all()
 
 
+def test_the_share_of_a_step_comes_back_under_its_name_from_older_files(tmp_path):
+    run = make_run(tmp_path / "run", {"baseline": [0.5]}, tasks=2)
+    older = {**TRIAL, "metric.step_time_s": 0.2}
+    write_trials(run / "trials.parquet", [older])
+    assert read_run(run).trials["metric.step_share_s"].tolist() == [0.2]
+    assert "metric.step_time_s" not in read_run(run).trials
+    write_trials(run / "trials.parquet", [{**older, "metric.step_share_s": 0.1}])
+    assert read_run(run).trials["metric.step_time_s"].tolist() == [0.2]
+
+
 def test_every_column_says_its_unit_and_meaning_in_the_file(tmp_path):
     run = make_run(tmp_path / "run", {"baseline": [0.5]}, tasks=2)
     for name, schema in (("metrics.parquet", METRICS_SCHEMA), ("trials.parquet", TRIALS_SCHEMA)):

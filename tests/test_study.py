@@ -19,7 +19,7 @@ SMALL = [
     "--set", "data.train_per_class=8", "--set", "data.test_per_class=5", "--set", "epochs=1", "--trials", "3",
 ]  # fmt: skip
 CLOCK = {"duration_s", "data_s", "train_s", "eval_s", "peak_memory_mib", "run_id", "mlflow_run_id",
-         "metric.step_time_s", "metric.peak_memory_mib"}  # fmt: skip
+         "metric.step_share_s", "metric.step_time_s", "metric.peak_memory_mib"}  # fmt: skip
 
 
 def command(*words: str) -> list[str]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from analysis.ranking import floor_effects, floor_groups, order_probability, ran
 from analysis.records import read_run
 from analysis.report import build_report
 from analysis.tuning_curves import interference, learning_rates
-from analysis.tuning_plots import accuracy_by_parameters
+from analysis.tuning_plots import accuracy_by_parameters, accuracy_by_step_time
 from analysis.tuning_sentences import floor_sentences, ranking_sentence, schedule_sentences
-from analysis.tuning_tables import efficiency_table, epochs_table, floor_table, methods_table
+from analysis.tuning_tables import calibration_table, efficiency_table, epochs_table, floor_table, methods_table
 
 MEANS = {"head": 0.80, "norm": 0.86, "lora": 0.87, "parallel": 0.85, "deep_lora": 0.88}
 PARAMS = {"method": "lora", "eta_min": 0.0, "epochs": 3, "freeze_lora_steps": 0}
@@ -51,11 +52,14 @@ def test_final_metrics_closed_form():
             "best_epoch": 1,
             "final_top1": 0.9,
             "ece_near_best": ece[1],
+            "ece_batch_near_best": ece[1] + 0.03,
             "final_ece": ece[2],
+            "final_ece_batch": ece[2] + 0.03,
             "ece_after_temperature": 0.02,
             "temperature": 1.4,
             "final_nll": 1 / 3,
-            "step_time_s": 0.45,  # the median leaves the slow first epoch out
+            "step_share_s": 0.45,  # the median leaves the slow first epoch out
+            "step_time_s": 0.45,
             "peak_memory_mib": 702.0,
         }
     )
@@ -77,6 +81,37 @@ def test_what_is_not_finite_or_not_measured_is_absent():
     assert found == {"best_top1": 0.6, "best_epoch": 1, "final_top1": 0.6}
 
 
+def test_only_a_replica_that_trained_alone_has_a_step_time_to_set_beside_single_runs():
+    packed = final_metrics("tuning", tuning_rows("t", 0, 0.9, PARAMS, pack=5), 3)
+    assert packed["step_share_s"] == pytest.approx(0.45 / 5) and "step_time_s" not in packed
+    rows = tuning_rows("t", 0, 0.9, PARAMS)
+    resumed = [{**row, "value": 2.0} if (row["name"], row["epoch"]) == ("pack", 1) else row for row in rows]
+    assert "step_time_s" not in final_metrics("tuning", resumed, 3)
+    # Before there was a step_share_s, step_time_s was the share, of a pack of unknown size.
+    old = final_metrics("tuning", [row for row in rows if row["name"] not in ("step_share_s", "pack")], 3)
+    assert old["step_share_s"] == pytest.approx(0.45) and "step_time_s" not in old
+
+
+def test_packed_replicas_are_compared_by_their_share_of_a_step_but_not_with_single_runs(tmp_path):
+    run = read_run(make_tuning_run(tmp_path, {"norm": [0.86], "lora": [0.87]}, pack=4, **WEEK6_SETTING))
+    assert column(methods_table(run), "step time (s)") == ["–", "0.2190", "–", "0.4510"]
+    assert column(efficiency_table(run), "step time / LoRA") == [f"{0.22 / 0.45:.2f}", "–"]
+    picture = accuracy_by_step_time(run)
+    assert picture.data["source"].unique().tolist() == ["measured"]
+    assert picture.axes[0].get_xlabel().startswith("a replica's share of a training step")
+    assert picture.data["x"].tolist() == pytest.approx([0.22 / 4, 0.45 / 4])
+
+
+def test_the_ece_of_batches_stands_beside_that_of_the_whole_test_set(tmp_path):
+    directory = make_tuning_run(tmp_path, {"norm": [0.86, 0.88], "lora": [0.87, 0.88]})
+    table = calibration_table(read_run(directory))
+    assert column(table, "final ECE") == ["0.075 ± 0.002", "0.075 ± 0.002"]
+    assert column(table, "final batch ECE") == ["0.105 ± 0.002", "0.105 ± 0.002"]
+    assert column(table, "batch minus whole") == ["0.030 ± 0.000", "0.030 ± 0.000"]
+    run = read_run(directory)
+    assert calibration_table(replace(run, trials=run.trials.drop(columns="metric.final_ece_batch"))) is None
+
+
 def test_methods_table_has_the_reported_run_below_its_configuration(tmp_path):
     table = methods_table(read_run(make_tuning_run(tmp_path, {"norm": [0.86, 0.88], "deep_lora": [0.9, 0.9]})))
     assert column(table, "configuration") == [
@@ -87,7 +122,9 @@ def test_methods_table_has_the_reported_run_below_its_configuration(tmp_path):
     assert column(table, "step time (s)") == ["0.2210 ± 0.0014", "0.2190", "0.3010 ± 0.0014", "–"]
     assert column(table, "best top-1 (%)") == ["88.00 ± 1.41", "89.41", "91.00 ± 0.00", "90.10"]
     assert column(table, "final top-1 (%)") == ["87.00 ± 1.41", "–", "90.00 ± 0.00", "–"]
-    assert column(table, "ECE near best")[1] == "0.076"
+    # The notes' code averaged the ECE of test batches.
+    assert column(table, "ECE near best") == ["0.065 ± 0.002", "–", "0.066 ± 0.001", "–"]
+    assert column(table, "batch ECE near best") == ["0.095 ± 0.002", "0.076", "0.096 ± 0.001", "0.076"]
     assert "optimistic" in table.caption and "final" in table.caption and "seeds/002" in table.caption
     assert "not the same experiment as the measured rows: data set and backbone differ" in table.caption
 
@@ -97,9 +134,8 @@ def test_a_reported_value_without_an_epoch_stands_under_final(tmp_path):
     run = read_run(make_tuning_run(tmp_path, {"norm": [0.86, 0.88]}, reported=reported, **WEEK6_SETTING))
     table = methods_table(run)
     assert column(table, "configuration")[1] == "norm 1 epoch — reported (1 run)"
-    assert [column(table, name)[1] for name in ("best top-1 (%)", "final top-1 (%)", "ECE near best", "final ECE")] == [
-        "–", "82.70", "–", "0.180",
-    ]  # fmt: skip
+    shown = ("best top-1 (%)", "final top-1 (%)", "batch ECE near best", "final ECE", "final batch ECE")
+    assert [column(table, name)[1] for name in shown] == ["–", "82.70", "–", "–", "0.180"]
     assert "without word of its epoch" in table.caption
     assert "lack one of the two values" in accuracy_by_parameters(run).axes[0].get_title(loc="left").replace("\n", " ")
 
@@ -282,7 +318,8 @@ def test_report_writes_what_it_returns(tmp_path):
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in report.pictures)
     page = report.markdown.read_text()
     assert all(text in page for text in (*report.answer, *report.sentences, "(calibration.png)"))
-    assert [table.name for table in report.tables] == ["methods", "ranking", "efficiency", "epochs", "differences"]
+    names = ["methods", "ranking", "efficiency", "epochs", "batch_ece", "differences"]
+    assert [table.name for table in report.tables] == names
     assert interference(read_run(make_tuning_run(tmp_path / "norm", {"norm": [0.8]}))) is None
 
 
