@@ -1,12 +1,19 @@
 """Class-incremental metrics of one replica, from the rows that its trainable reported.
 
 Tasks are counted from 0; accuracies are fractions in [0, 1]. Row vocabulary used here (phase, name):
-``eval``: ``accuracy`` (all classes seen so far, after task ``task``), ``accuracy/task_<i>`` (task i's classes);
+``eval``: ``accuracy`` (all classes seen so far, after task ``task``), ``accuracy/task_<i>`` (task i's classes),
+``accuracy_old`` and ``accuracy_new`` (images of the earlier tasks, of task ``task``), ``recency`` (share of the
+predictions that fall into task ``task``'s classes);
+``transfer``: ``before/task_<i>`` (task i among its own classes, after task ``task`` = i - 1), ``initial/task_<i>``
+(the same before any training);
+``reference``: ``ncm`` (nearest class mean of the frozen backbone's features), ``joint`` (linear head on them, trained
+on all classes at once, after the last task), ``chance``;
 ``val``: ``accuracy``, on training images that were held out;
 ``ablation``: ``after/frozen``, ``after/fast``, ``after/slow``; ``boundary``: ``destructive``.
 
 Sources: average incremental accuracy, Rebuffi et al. 2017 (iCaRL); forgetting, Chaudhry et al. 2018 (Riemannian walk);
-backward transfer, Lopez-Paz and Ranzato 2017 (GEM).
+backward and forward transfer, Lopez-Paz and Ranzato 2017 (GEM); nearest class mean as a reference, Zhou et al. 2023
+(SimpleCIL).
 """
 
 import math
@@ -21,6 +28,17 @@ from analysis.tuning import costs
 Matrix = NDArray[np.float64]
 
 _TASK_ACCURACY = "accuracy/task_"
+# Final metric: phase and name of its row after the last task.
+_LAST = {
+    "final_recency": ("eval", "recency"),
+    "final_old_accuracy": ("eval", "accuracy_old"),
+    "final_new_accuracy": ("eval", "accuracy_new"),
+    "final_ncm_accuracy": ("reference", "ncm"),
+    "final_joint_accuracy": ("reference", "joint"),
+    "final_frozen_accuracy": ("ablation", "after/frozen"),
+    "final_fast_accuracy": ("ablation", "after/fast"),
+    "final_slow_accuracy": ("ablation", "after/slow"),
+}
 
 
 def accuracy_matrix(rows: Iterable[Mapping[str, Any]], tasks: int) -> Matrix:
@@ -69,19 +87,27 @@ def average_incremental_accuracy(accuracy: Matrix) -> float:
     return float(accuracy.mean())
 
 
-def forgetting(matrix: Matrix) -> float:
-    """Mean over the earlier tasks i < T-1 of max over t < T-1 of a[t, i], minus a[T-1, i].
+def forgetting_by_task(matrix: Matrix) -> Matrix:
+    """Of the earlier tasks i < T-1 the max over t < T-1 of a[t, i], minus a[T-1, i].
 
-    Negative where the last task improved the earlier ones.
+    Negative where the last task improved an earlier one.
 
     Args:
         matrix: shape (T, T), from ``accuracy_matrix``.
+
+    Returns:
+        shape (T-1,).
 
     Raises:
         ValueError: T < 2, or an entry on or below the diagonal is missing.
     """
     _check_complete(matrix, "forgetting")
-    return float(np.mean(np.nanmax(matrix[:-1, :-1], axis=0) - matrix[-1, :-1]))
+    return np.asarray(np.nanmax(matrix[:-1, :-1], axis=0) - matrix[-1, :-1])
+
+
+def forgetting(matrix: Matrix) -> float:
+    """Mean of ``forgetting_by_task``."""
+    return float(forgetting_by_task(matrix).mean())
 
 
 def backward_transfer(matrix: Matrix) -> float:
@@ -97,6 +123,21 @@ def backward_transfer(matrix: Matrix) -> float:
     return float(np.mean(matrix[-1, :-1] - np.diag(matrix)[:-1]))
 
 
+def forward_transfer(before: Matrix, initial: Matrix) -> float:
+    """Mean over the tasks i >= 1 of the accuracy on task i just before it is learned, minus that before any training.
+
+    Args:
+        before: accuracy on tasks 1 .. T-1 among their own classes, each after the task before it, shape (T-1,).
+        initial: the same before any training, shape (T-1,).
+
+    Raises:
+        ValueError: no task, or one that was not measured.
+    """
+    if before.size == 0 or not np.isfinite(before).all() or not np.isfinite(initial).all():
+        raise ValueError("forward transfer needs the accuracy on every later task, before it and before any training")
+    return float(np.mean(before - initial))
+
+
 def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, float]:
     """Final metrics of one replica, the values of the ``metric.<key>`` columns of its trial row.
 
@@ -108,7 +149,8 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
         tasks: T, the number of tasks of the study.
 
     Returns:
-        final_accuracy, average_incremental_accuracy, forgetting, backward_transfer, final_frozen_accuracy,
+        final_accuracy, average_incremental_accuracy, forgetting, backward_transfer, forward_transfer, final_recency,
+        final_old_accuracy, final_new_accuracy, final_ncm_accuracy, final_joint_accuracy, final_frozen_accuracy,
         final_fast_accuracy, final_slow_accuracy (ablations at the last boundary, after consolidation),
         destructive_boundaries (boundaries where slow alone was worse than the frozen backbone), and of held-out
         training images final_val_accuracy and average_incremental_val_accuracy, and ``tuning.costs``, each where
@@ -136,10 +178,16 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
     if tasks > 1 and _complete(matrix):
         metrics["forgetting"] = forgetting(matrix)
         metrics["backward_transfer"] = backward_transfer(matrix)
-    for task, name, value in _measured(rows, "ablation"):
-        if task == tasks - 1 and name in ("after/frozen", "after/fast", "after/slow"):
-            metrics[f"final_{name.removeprefix('after/')}_accuracy"] = value
-    return metrics
+    before, initial = (_later_tasks(rows, tasks, moment) for moment in ("before", "initial"))
+    if tasks > 1 and np.isfinite(before).all() and np.isfinite(initial).all():
+        metrics["forward_transfer"] = forward_transfer(before, initial)
+    last = {
+        (phase, name): value
+        for phase in ("eval", "reference", "ablation")
+        for task, name, value in _measured(rows, phase)
+        if task == tasks - 1
+    }
+    return metrics | {metric: last[place] for metric, place in _LAST.items() if place in last}
 
 
 def _measured(rows: Iterable[Mapping[str, Any]], phase: str) -> Iterator[tuple[int, str, float]]:
@@ -147,6 +195,12 @@ def _measured(rows: Iterable[Mapping[str, Any]], phase: str) -> Iterator[tuple[i
     for row in rows:
         if row["phase"] == phase and row["value"] is not None and math.isfinite(row["value"]):
             yield int(row["task"]), str(row["name"]), float(row["value"])
+
+
+def _later_tasks(rows: Iterable[Mapping[str, Any]], tasks: int, moment: str) -> Matrix:
+    """``transfer`` rows of a moment by task 1 .. T-1, shape (T-1,); NaN where there is none."""
+    known = {name: value for _, name, value in _measured(rows, "transfer")}
+    return np.array([known.get(f"{moment}/task_{task}", np.nan) for task in range(1, tasks)])
 
 
 def _complete(matrix: Matrix) -> bool:

@@ -1,17 +1,20 @@
-"""Class-incremental metrics by seed, and the accuracy matrix over seeds."""
+"""Class-incremental metrics by seed, forgetting by task, and the accuracy matrix over seeds."""
 
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from analysis import series
 from analysis.captions import measured_caption
 from analysis.cells import Cell, Spread, Table
+from analysis.continual import forgetting_by_task
 from analysis.records import Run
 
 MOST_REPLICAS = 200  # rows of the table by seed
 MOST_MATRICES = 6
+_PREFIX = "accuracy/task_"
 METRICS = {
     "final_accuracy": "final accuracy",
     "average_incremental_accuracy": "average incremental accuracy",
@@ -25,10 +28,18 @@ def accuracy_matrices(run: Run, configuration: str) -> dict[int, NDArray[np.floa
 
     Of every replica that reached a task, finished or not; by ascending seed.
     """
-    tasks, prefix = series.task_count(run), "accuracy/task_"
+    rows = _task_rows(run)
+    return _matrices(rows[rows["configuration"] == configuration], series.task_count(run))
+
+
+def _task_rows(run: Run) -> pd.DataFrame:
     rows = series.measured(run, "eval")
-    rows = rows[(rows["configuration"] == configuration) & rows["name"].str.startswith(prefix) & rows["task"].notna()]
-    learned = rows["name"].str.removeprefix(prefix).astype(int).to_numpy()
+    return rows[rows["name"].str.startswith(_PREFIX) & rows["task"].notna()]
+
+
+def _matrices(rows: pd.DataFrame, tasks: int) -> dict[int, NDArray[np.float64]]:
+    """Those of one configuration's rows."""
+    learned = rows["name"].str.removeprefix(_PREFIX).astype(int).to_numpy()
     after, seeds = rows["task"].astype(int).to_numpy(), rows["seed"].to_numpy()
     known = sorted(set(seeds.tolist()))
     table = np.full((len(known), tasks, tasks), np.nan)
@@ -59,6 +70,31 @@ def continual_table(run: Run) -> Table:
         f"{'' if by_seed else f' {len(run.trials):,} single seeds are left out: they are in trials.parquet.'}"
     )
     return Table("Continual learning by seed", ["configuration", "seed", *METRICS.values()], rows, caption, "continual")
+
+
+def forgetting_table(run: Run) -> Table | None:
+    """What each earlier task lost, by configuration, over the finished seeds; None with fewer than two tasks or where
+    accuracy on single tasks was not measured."""
+    tasks, rows = series.task_count(run), _task_rows(run)
+    rows = rows[rows["status"] == "finished"]
+    cells: list[list[Cell]] = []
+    for label, own in rows.groupby("configuration", sort=False) if tasks > 1 else ():
+        complete = [one for one in _matrices(own, tasks).values() if np.isfinite(one[np.tril_indices(tasks)]).all()]
+        if complete:
+            lost = np.stack([forgetting_by_task(one) for one in complete])
+            planned = len(series.replicas(run, str(label)))
+            kinds = [*lost.T, lost.mean(axis=1)]
+            cells.append([str(label), *(Spread.of(kind, planned, digits=1) for kind in kinds)])
+    if not cells:
+        return None
+    order = series.configurations(run)
+    cells.sort(key=lambda row: order.index(str(row[0])))
+    caption = (
+        "In points: the best accuracy on a task's own classes before the last task, minus that after it (Chaudhry et "
+        f"al. 2018). {measured_caption(run)}"
+    )
+    columns = ["configuration", *(f"task {task + 1}" for task in range(tasks - 1)), "mean"]
+    return Table("Forgetting by task", columns, cells, caption, "forgetting")
 
 
 def matrix_tables(run: Run) -> list[Table]:

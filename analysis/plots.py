@@ -31,13 +31,21 @@ PARTS: dict[str, dict[str, Any]] = {
     "slow": {"color": "#56B4E9", "linestyle": "-", "linewidth": 5.0},
     "combined": {"color": "#D55E00", "linestyle": "--", "linewidth": 1.8},
 }
+REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
+    "ncm": ("nearest class mean\n(frozen backbone)", {"color": "#444444", "linestyle": ":", "linewidth": 2.2}),
+    "joint": (
+        "joint head on all classes\n(frozen backbone)",
+        {"color": "#444444", "linestyle": "", "marker": "*", "markersize": 13},
+    ),
+    "chance": ("chance", {"color": "#888888", "linestyle": "-", "linewidth": 0.8}),
+}
 
 
 def accuracy_by_task(run: Run) -> Picture:
     """One line per configuration, every seed faint behind its mean, reported runs dashed.
 
     The mean is over the seeds that reached the task. Reported runs are drawn only where their protocol has as many
-    tasks.
+    tasks. Reference lines are means over all replicas, since they depend on data and backbone alone.
     """
     figure, measured, tasks = new_figure(run), series.accuracy_by_task(run), task_count(run)
     labels = configurations(run)
@@ -66,6 +74,12 @@ def accuracy_by_task(run: Run) -> Picture:
                 handles.append(Line2D([], [], label=name, **line))
     if measured.empty:
         say_nothing(axes, "no seed has finished a task")
+    references = series.references_by_task(run)
+    for reference, (name, style) in REFERENCES.items():
+        level = 100 * references[references["name"] == reference].groupby("task")["accuracy"].mean()
+        if len(level):
+            axes.plot(level.index + 1, level, zorder=3, **style)
+            handles.append(Line2D([], [], label=name, **style))
     hidden = len(labels) - MOST_DRAWN
     note = f"; {hidden} more configurations in the table" if hidden > 0 else ""
     subtitle = f"{measured_setting(run)}; thick: mean over seeds, thin: {each_seed(run)}{note}"
@@ -75,7 +89,7 @@ def accuracy_by_task(run: Run) -> Picture:
     size = 10 if lines <= 22 else 7
     add_legend(figure, handles, loc="outside right center", fontsize=size, labelspacing=0.7)
     caption = f"Accuracy on all classes seen so far, task by task: {subtitle}."
-    return figure.showing(measured, caption)
+    return figure.showing(pd.concat([measured.assign(name="accuracy"), references], ignore_index=True), caption)
 
 
 def ablation_by_task(run: Run) -> Picture:

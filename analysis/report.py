@@ -25,6 +25,7 @@ from analysis.rank_series import FINAL
 from analysis.rank_tables import rank_table, saturation_table, scaling_table
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
+from analysis.reference_lines import ncm_sentence
 from analysis.search_plots import importance_bars, optimism_gap, search_history
 from analysis.search_sentences import SEARCH_METHODS, race_sentences, search_answer
 from analysis.search_series import found_by
@@ -98,7 +99,7 @@ def continual_report(run: Run, folder: Path) -> Report:
         answer=continual_headline(run, found, split) or details,
         details=details,
         tables=tables + ([difference_table(run, found)] if found else []),
-        sentences=[],
+        sentences=[sentence for sentence in (ncm_sentence(run),) if sentence],
         pictures=save_pictures(folder, pictures),
         markdown=folder / "report.md",
         methods=DIFFERENCES_METHODS,

@@ -13,7 +13,7 @@ from analysis.against_notes import against_notes_sentences, against_notes_tables
 from analysis.captions import count
 from analysis.cells import Table
 from analysis.consolidation import consolidation_sentence, consolidation_table
-from analysis.continual_tables import continual_table, matrix_sentences, matrix_tables
+from analysis.continual_tables import continual_table, forgetting_table, matrix_sentences, matrix_tables
 from analysis.departure import departures
 from analysis.departure_plots import departure_timeline
 from analysis.document import Section
@@ -29,6 +29,7 @@ from analysis.pareto_tables import front_sentences, front_table, fronts, fronts_
 from analysis.pictures import save_pictures
 from analysis.power import Noise, noises, power_sentence, power_summary, power_table
 from analysis.records import Run
+from analysis.reference_lines import reference_table
 from analysis.series import accuracy_by_boundary, configurations, judged_metric
 from analysis.variance_of_runs import variance_sentence, variance_split, variance_table
 
@@ -101,9 +102,10 @@ def notes_section(run: Run, folder: Path) -> Section | None:
 
 
 def continual_section(run: Run, folder: Path) -> Section:
-    """Forgetting and backward transfer by seed, and the accuracy matrices."""
+    """Reference lines and measures, forgetting and backward transfer by seed and task, and the accuracy matrices."""
     matrices = matrix_tables(run)
-    return Section("Continual learning", matrix_sentences(run, matrices), [continual_table(run), *matrices])
+    tables = [reference_table(run), continual_table(run), forgetting_table(run), *matrices]
+    return Section("Continual learning", matrix_sentences(run, matrices), [table for table in tables if table])
 
 
 def pareto_section(run: Run, folder: Path) -> Section | None:

@@ -153,6 +153,13 @@ def accuracy_by_task(run: Run) -> pd.DataFrame:
     return frame.loc[kept, ["configuration", *REPLICA, "task", "accuracy"]].reset_index(drop=True)
 
 
+def references_by_task(run: Run) -> pd.DataFrame:
+    """Columns configuration, trial_id, seed, task, name (ncm | joint | chance), accuracy: the reference lines, after
+    every task that a replica reached; empty where none was measured."""
+    frame = _of_tasks(run, "reference").rename(columns={"value": "accuracy"})
+    return frame[["configuration", *REPLICA, "task", "name", "accuracy"]]
+
+
 def ablation_by_task(run: Run) -> pd.DataFrame:
     """Columns configuration, trial_id, seed, task, moment (before | after), part (frozen | fast | slow | combined),
     accuracy: the ablations at every task boundary."""

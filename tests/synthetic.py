@@ -27,7 +27,11 @@ REPORTED = [
 def replica_rows(
     trial_id: str, seed: int, final: float, tasks: int, reached: int | None = None, frozen: float = 0.4
 ) -> list[dict[str, Any]]:
-    """Metric rows of one replica that ends at ``final`` if it reaches all tasks; accuracy falls linearly from 0.95."""
+    """Metric rows of one replica that ends at ``final`` if it reaches all tasks; accuracy falls linearly from 0.95.
+
+    The nearest class mean is 0.05 above the frozen backbone, whose accuracy falls to ``frozen``, and the joint head
+    0.1. Before task i is learned its accuracy is 0.3 + 0.01 i, before any training 0.25.
+    """
     rows: list[dict[str, Any]] = []
 
     def add(phase: str, task: int, name: str, value: float, **at: int) -> None:
@@ -41,6 +45,18 @@ def replica_rows(
         add("eval", task, "accuracy", accuracy)
         for learned in range(task + 1):
             add("eval", task, f"accuracy/task_{learned}", 0.9 - 0.05 * (task - learned))
+        add("eval", task, "recency", 1 - 0.5 * done)
+        add("eval", task, "accuracy_new", 0.9)
+        if task:
+            add("eval", task, "accuracy_old", accuracy - 0.1)
+        if task == 0:
+            for later in range(1, tasks):
+                add("transfer", 0, f"initial/task_{later}", 0.25)
+        if task + 1 < tasks:
+            add("transfer", task, f"before/task_{task + 1}", 0.3 + 0.01 * (task + 1))
+        references = {"ncm": backbone + 0.05, "chance": 1 / (10 * (task + 1))}
+        for name, value in (references | ({"joint": backbone + 0.1} if task == tasks - 1 else {})).items():
+            add("reference", task, name, value)
         for moment in ("before", "after"):
             values = {"frozen": backbone, "fast": backbone, "slow": accuracy, "combined": accuracy}
             if moment == "before":
@@ -48,6 +64,7 @@ def replica_rows(
             for part, value in values.items():
                 add("ablation", task, f"{moment}/{part}", value)
         add("boundary", task, "destructive", float(accuracy < backbone))
+        add("boundary", task, "params/slow", 500.0)
     return rows
 
 

@@ -12,6 +12,8 @@ from analysis.continual import (
     backward_transfer,
     final_metrics,
     forgetting,
+    forgetting_by_task,
+    forward_transfer,
     seen_accuracy,
 )
 
@@ -40,6 +42,19 @@ def test_forgetting_and_backward_transfer_closed_form():
     # Task 0: best before the end 0.9, at the end 0.7; task 1: 0.8 and 0.5.
     assert forgetting(MATRIX) == pytest.approx((0.2 + 0.3) / 2)
     assert backward_transfer(MATRIX) == pytest.approx((0.7 - 0.9 + 0.5 - 0.8) / 2)
+
+
+def test_forgetting_is_the_mean_over_the_earlier_tasks():
+    np.testing.assert_allclose(forgetting_by_task(MATRIX), [0.2, 0.3])
+    with pytest.raises(ValueError, match="every learned task"):
+        forgetting_by_task(np.array([[0.5, np.nan], [np.nan, 0.5]]))
+
+
+def test_forward_transfer_closed_form():
+    assert forward_transfer(np.array([0.4, 0.6]), np.array([0.3, 0.2])) == pytest.approx((0.1 + 0.4) / 2)
+    for before in ([0.4, np.nan], []):
+        with pytest.raises(ValueError, match="every later task"):
+            forward_transfer(np.array(before), np.array([0.3, 0.2][: len(before)]))
 
 
 def test_forgetting_counts_from_the_best_not_the_first():
@@ -71,6 +86,37 @@ def test_final_metrics_of_a_finished_replica():
     assert metrics["final_frozen_accuracy"] == metrics["final_fast_accuracy"] == pytest.approx(0.4)
     assert metrics["final_slow_accuracy"] == pytest.approx(0.35)
     assert metrics["destructive_boundaries"] == 1.0
+    assert metrics["final_recency"] == pytest.approx(0.5)
+    assert (metrics["final_old_accuracy"], metrics["final_new_accuracy"]) == pytest.approx((0.25, 0.9))
+    assert metrics["forward_transfer"] == pytest.approx((0.06 + 0.07) / 2)
+    assert (metrics["final_ncm_accuracy"], metrics["final_joint_accuracy"]) == pytest.approx((0.45, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("missing", "metrics"),
+    [
+        ("recency", {"final_recency"}),
+        ("accuracy_old", {"final_old_accuracy"}),
+        ("accuracy_new", {"final_new_accuracy"}),
+        ("before/task_2", {"forward_transfer"}),
+        ("initial/task_1", {"forward_transfer"}),
+        ("ncm", {"final_ncm_accuracy"}),
+        ("joint", {"final_joint_accuracy"}),
+        ("after/frozen", {"final_frozen_accuracy"}),
+        ("accuracy/task_1", {"forgetting", "backward_transfer"}),
+    ],
+)
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_what_was_not_measured_is_absent(missing, metrics, value):
+    rows = replica_rows("t0", 0, final=0.35, tasks=3)
+    left = [row for row in rows if row["name"] != missing]
+    left += [] if value is None else [{**row, "value": value} for row in rows if row["name"] == missing]
+    assert set(final_metrics(rows, 3)) - set(final_metrics(left, 3)) == metrics
+
+
+def test_the_rows_of_an_earlier_task_are_not_the_last_ones():
+    rows = replica_rows("t0", 0, final=0.35, tasks=3)
+    assert final_metrics(rows, 3) == final_metrics([row for row in rows if row["name"] != "recency" or row["task"]], 3)
 
 
 def test_a_replica_that_stopped_early_has_no_final_values():
@@ -89,4 +135,5 @@ def test_a_non_finite_accuracy_is_no_measurement():
 def test_one_task_has_neither_forgetting_nor_transfer():
     metrics = final_metrics(replica_rows("t0", 0, final=0.6, tasks=1), tasks=1)
     assert metrics["final_accuracy"] == pytest.approx(0.6)
-    assert not {"forgetting", "backward_transfer"} & set(metrics)
+    assert not {"forgetting", "backward_transfer", "forward_transfer"} & set(metrics)
+    assert "final_old_accuracy" not in metrics and metrics["final_new_accuracy"] == pytest.approx(0.9)

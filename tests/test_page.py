@@ -144,11 +144,11 @@ def test_many_configurations_are_shortened_and_it_says_so(tmp_path, monkeypatch)
 
 def test_of_many_seeds_only_some_are_drawn_and_it_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(style, "MOST_SEEDS", 3)
-    from analysis.plots import accuracy_by_task
+    from analysis.plots import REFERENCES, accuracy_by_task
 
     picture = accuracy_by_task(read_run(make_run(tmp_path, {"baseline": [0.4, 0.41, 0.42, 0.43, 0.44]}, reported=[])))
     assert "thin: 3 of 5 seeds" in picture.caption and "thick: mean" in picture.caption
-    assert len(picture.axes[0].lines) == 3 + 1
+    assert len(picture.axes[0].lines) == 3 + 1 + len(REFERENCES)
     assert picture.data is not None and picture.data["seed"].nunique() == 5
 
 

@@ -95,7 +95,7 @@ def test_reported_columns_are_empty_with_another_number_of_tasks(tmp_path):
     assert set(column(task_table(run), "baseline — reported (1 run)")) == {"–"}
     assert set(column(ablation_table(run), "alpha=0.1 run 2 — reported (1 run)")) == {"–"}
     labels = [text.get_text() for text in accuracy_by_task(run).legends[0].get_texts()]
-    assert labels == ["baseline (n=2)", "alpha=0.1 (n=2)"]
+    assert not [label for label in labels if "reported" in label]
 
 
 def test_cells_say_how_many_seeds_reached_the_task(tmp_path):
