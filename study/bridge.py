@@ -71,11 +71,12 @@ def run_pack(task: dict[str, Any]) -> None:
         statuses = {seed: ("failed", text) for seed in replica_ids}
     else:
         statuses = {seed: ("diverged" if seed in diverged else "finished", None) for seed in replica_ids}
-    outcomes = {}
+    outcomes, notice = {}, _notice(pack["device"])
     for seed, (status, message) in statuses.items():
         outcome = Outcome(
             status=status, error=message, peak_memory_mib=_peak_memory_mib(pack["device"]), host=socket.gethostname(),
             began_at=clock["began_at"], ended_at=time.time(), report_s=clock["report_s"] / len(replica_ids),
+            notice=notice,
         )  # fmt: skip
         write_outcome(run_dir / "checkpoints" / replica_ids[seed], outcome)
         outcomes[replica_ids[seed]] = outcome.model_dump()
@@ -92,15 +93,29 @@ def prepare_device(device: str) -> None:
     """One thread on a CPU; memory statistics from here on on a GPU."""
     import torch
 
-    if device == "cpu":
+    from trainables.device import device as used
+
+    if device == "cpu" or used().type == "cpu":
         torch.set_num_threads(1)
     else:
         torch.cuda.reset_peak_memory_stats()
+
+
+def _notice(device: str) -> str:
+    """What to say where a GPU was given and is not used."""
+    if device != "gpu":
+        return ""
+    from trainables.device import device as used
+
+    return "" if used().type == "cuda" else f"{socket.gethostname()}: a GPU was given and does not start: CPU used"
 
 
 def _peak_memory_mib(device: str) -> float:
     if device == "gpu":
         import torch
 
-        return torch.cuda.max_memory_allocated() / 2**20
+        from trainables.device import device as used
+
+        if used().type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -12,10 +12,10 @@ from torch import Tensor
 from study.rundir import RunDirectory
 from study.spec import TrialSpec
 from trainables.backbones import load_backbone
-from trainables.configs import RankConfig
+from trainables.configs import NestedConfig, RankConfig
 from trainables.errors import InputError
 from trainables.peft_format import LoraReplica, require_empty, write_folder
-from trainables.seeding import permutation
+from trainables.tasks import class_order
 
 
 def export_peft(path: Path, replica_id: str | None, every: bool, out: Path) -> None:
@@ -123,9 +123,9 @@ def _text_replica(state: dict[str, Tensor], params: Mapping[str, Any], replica_i
 
 def _labels_in_order(state: dict[str, Tensor], params: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
     """Put the head's columns in the order of the labels where training had a class order of its own."""
-    order_seed = params.get("class_order_seed")
-    if order_seed is None:
+    if "init_cls" not in params:
         return state
-    order = permutation(state["head.bias"].numel(), seed if order_seed == "replica" else order_seed, "class_order")
-    position = torch.argsort(order)
+    if "class_order" not in params:
+        raise InputError("--peft: the run was made by an earlier version, which drew class orders in another way")
+    position = torch.argsort(class_order(NestedConfig.model_validate(params), state["head.bias"].numel(), seed))
     return state | {name: state[name][..., position] for name in ("head.weight", "head.bias")}

@@ -113,7 +113,7 @@ class Recorder(tune.Callback):
         self.run, self.tracker, self.progress, self.session = run, tracker, progress, session
         ids = [trial.replica_id(seed) for trial, seed in run.replicas]
         self.known = {name: run.boundaries_done(name) for name in ids}
-        self.exported = time.monotonic()
+        self.exported, self.said = time.monotonic(), {""}
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its callbacks for a restore of its own; ours starts from the run directory
@@ -149,6 +149,9 @@ class Recorder(tune.Callback):
 
     def _close(self, replica_id: str, outcome: Outcome) -> None:
         self.session.report_s += outcome.report_s
+        if outcome.notice not in self.said:
+            self.said.add(outcome.notice)
+            self.progress.notice(outcome.notice)
         metrics = record(self.run, self.tracker, replica_id, rows=False)
         trial, seed = self.run.replica(replica_id)
         self.progress.replica_done(trial, seed, outcome, metrics)

@@ -12,42 +12,26 @@ from trainables.errors import InputError
 
 NOTES_DATASETS = {"cifar224": "cifar100", "cifar100": "cifar100", "cifar10": "cifar10", "imagenetr": "imagenet-r"}
 NOTES_BACKBONES = {
+    "pretrained_vit_b16_224_nested_lora": "vit_base_patch16_224",
+    "pretrained_vit_b16_224_adapter": "vit_base_patch16_224",
     "pretrained_vit_b16_224_in21k_adapter": "vit_base_patch16_224.augreg_in21k",
     "vit_base_patch16_224_in21k": "vit_base_patch16_224.augreg_in21k",
 }
+NOTES_MODELS = {"nested_lora": "nested"}
+"""``model_name`` of a notes' file -> the trainable that is meant."""
 NOTES_ONLY = frozenset(
-    [
-        "prefix",
-        "model_name",
-        "device",
-        "shuffle",
-        "memory_size",
-        "memory_per_class",
-        "fixed_memory",
-        "print_forget",
-        "init_epoch",
-        "tuned_epoch",
-        "ffn_adapter_type",
-        "ffn_adapt",
-        "ffn_option",
-        "ffn_adapter_layernorm_option",
-        "ffn_adapter_init_option",
-        "ffn_adapter_scalar",
-        "vpt_on",
-        "vpt_num",
-        "vpt_type",
-        "prompt_token_num",
-        "exp_threshold",
-        "adapt_start_layer",
-        "adapt_end_layer",
-        "detect_batch_size",
-        "rd_epoch",
-        "rd_lr",
-        "rd_dim",
-        "buffer_size",
-    ]
-)
-"""Keys of the notes' JSON files that do not concern nested LoRA (the mixture around it, file names, devices)."""
+    ["prefix", "device", "num_workers", "print_forget", "init_epoch", "tuned_epoch", "ffn_adapt", "ffn_option",
+     "ffn_adapter_layernorm_option", "ffn_adapter_init_option", "ffn_adapter_scalar", "vpt_on", "vpt_num", "vpt_type",
+     "prompt_token_num", "exp_threshold", "detect_batch_size", "rd_epoch", "rd_lr", "rd_dim", "buffer_size",
+     "nested_lora_eval_ablation"]
+)  # fmt: skip
+"""Keys of the notes' JSON files on which nothing here depends: the mixture around nested LoRA, file names, devices.
+Every ablation is measured anyway."""
+NOTES_REFUSED: dict[str, tuple[Any, ...]] = {
+    "memory_size": (0,), "memory_per_class": (0,), "fixed_memory": (False,), "moe_mode": (False, None, "none"),
+    "moe_val_ratio": (0, 0.0, None), "fast_lr_multipliers": (None, [], [1], [1.0]), "nb_tasks": (None, 1),
+}  # fmt: skip
+"""Keys that ask for rehearsal or several fast adapters, and the values with which they ask for nothing."""
 
 
 @dataclass
@@ -98,23 +82,53 @@ def read_config(path: Path, trainable: str) -> ConfigFile:
         raise InputError(
             f"--config {path}: a JSON object of KEY: VALUE is expected, this is a {type(content).__name__}"
         )
+    where = f"--config {path.name}:"
+    _check_method(content, trainable, where)
     result = ConfigFile(label=path.stem)
-    rank_named = "nested_lora_rank" in content or "rank" in content
     for key, value in flatten(content).items():
         if key == "seed":
-            result.seeds = seeds(
-                ",".join(map(str, value if isinstance(value, list) else [value])) + ",", f"--config {path}"
-            )
+            listed = value if isinstance(value, list) else [value]
+            result.seeds = seeds(",".join(map(str, listed)) + ",", f"--config {path}")
         elif key == "dataset":
             result.dataset = NOTES_DATASETS.get(value, value)
         elif key in ("backbone", "backbone_type"):
             result.backbone = NOTES_BACKBONES.get(value, value)
-        elif key in NOTES_ONLY or (key == "ffn_num" and rank_named):
+        elif key in ("model_name", "ffn_adapter_type", "shuffle"):
+            continue
+        elif key in NOTES_REFUSED:
+            if value not in NOTES_REFUSED[key]:
+                raise InputError(f"{where} {key}={value}: rehearsal and several fast adapters do not exist here")
+            result.unused.append(key)
+        elif key in NOTES_ONLY or _said_otherwise(key, content):
             result.unused.append(key)
         else:
-            known_elsewhere = ("seed", "backbone_type", *NOTES_ONLY)
-            result.settings[_own_name(key, trainable, f"--config {path.name}:", known_elsewhere)] = value
+            known_elsewhere = ("seed", "backbone_type", "model_name", "shuffle", *NOTES_ONLY, *NOTES_REFUSED)
+            result.settings[_own_name(key, trainable, where, known_elsewhere)] = value
+    if result.settings.get("optimizer") == "adam":
+        result.settings["optimizer"] = "adamw"  # what the notes' code makes of it
+    if "shuffle" in content:  # their code shuffles the classes with the seed of the run
+        single = result.seeds is not None and len(result.seeds) == 1
+        shuffled = result.seeds[0] if single and result.seeds else "replica"
+        result.settings.setdefault("class_order", shuffled if content["shuffle"] else "labels")
     return result
+
+
+def _check_method(content: dict[str, Any], trainable: str, where: str) -> None:
+    """Raises InputError where a notes' file is of another method than the study's, or of one that does not exist."""
+    model, adapter = content.get("model_name"), content.get("ffn_adapter_type")
+    if model is not None and model not in NOTES_MODELS:
+        raise InputError(f"{where} model_name={model}: no such method here; allowed: {', '.join(NOTES_MODELS)}")
+    if adapter not in (None, "nested_lora"):
+        raise InputError(f"{where} ffn_adapter_type={adapter}: no such adapter here; allowed: nested_lora")
+    if model is not None and NOTES_MODELS[model] != trainable:
+        raise InputError(f"{where} model_name={model}: this study trains {trainable!r}, not {NOTES_MODELS[model]!r}")
+
+
+def _said_otherwise(key: str, content: dict[str, Any]) -> bool:
+    """Whether a key of the mixture stands beside the one that nested LoRA reads."""
+    return (key == "ffn_num" and ("nested_lora_rank" in content or "rank" in content)) or (
+        key == "func_epoch" and "epochs" in content
+    )
 
 
 def seeds(text: str, where: str) -> tuple[int, ...]:

@@ -78,6 +78,8 @@ def measure(task: dict[str, Any]) -> float:
     """
     import torch
 
+    from trainables.device import device
+
     prepare_device(task["device"])
     trainable = importlib.import_module(f"trainables.{task['trainable']}")
     config = CONFIGS[task["trainable"]].model_validate(task["params"])
@@ -86,7 +88,7 @@ def measure(task: dict[str, Any]) -> float:
         taken: list[float] = []
         began = before = time.perf_counter()
         for number, _ in enumerate(steps, 1):
-            if task["device"] == "gpu":
+            if device().type == "cuda":
                 torch.cuda.synchronize()
             now = time.perf_counter()
             taken.append(now - before)

@@ -22,18 +22,24 @@ runs every pack in a new thread and what a dead thread's arena keeps is lost: 20
 
 @dataclass(frozen=True)
 class Machine:
-    """Processors and GPUs that are there to use."""
+    """Processors and GPUs that are there to use.
+
+    Attributes:
+        notice: what keeps GPUs that are there from being used.
+    """
 
     cpus: int
     gpus: int
     name: str
+    notice: str = ""
 
 
 def this_machine() -> Machine:
     """The machine that the driver runs on."""
-    import torch
+    from trainables.device import gpus
 
-    return Machine(len(os.sched_getaffinity(0)), torch.cuda.device_count(), "this machine")
+    number, notice = gpus()
+    return Machine(len(os.sched_getaffinity(0)), number, "this machine", notice)
 
 
 def worker_environment(device: str) -> dict[str, str]:
@@ -54,7 +60,7 @@ def choose_profile(asked: str, profiles: dict[str, Profile], machine: Machine, d
         return asked, f"profile {asked}, as asked"
     if machine.gpus and device != "cpu":
         return "paper", f"profile paper, because {machine.name} has {machine.gpus} GPU(s)"
-    reason = f"{machine.name} has no GPU" if not machine.gpus else "--device cpu"
+    reason = "--device cpu" if machine.gpus else machine.notice or f"{machine.name} has no GPU"
     return "embedded", f"profile embedded, because {reason} (--profile paper overrides)"
 
 
@@ -71,7 +77,7 @@ def allocate(
         InputError: a GPU asked for where there is none, or a number out of range.
     """
     if device == "gpu" and not machine.gpus:
-        raise InputError(f"--device gpu: {machine.name} has no GPU; allowed here: cpu or auto")
+        raise InputError(f"--device gpu: {machine.notice or f'{machine.name} has no GPU'}; allowed here: cpu or auto")
     use_gpu = machine.gpus > 0 and device != "cpu"
     if gpus_per_trial is not None:
         if gpus_per_trial > 0 and not use_gpu:

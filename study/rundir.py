@@ -29,6 +29,7 @@ class Outcome(BaseModel):
         peak_memory_mib: of the GPU, or of the worker process where there is none (a process serves several replicas).
         began_at, ended_at: seconds since 1970; ``began_at`` is when the row clock ``wall_s`` was 0.
         report_s: seconds that the replica waited for the driver.
+        notice: what the user should know of the worker, such as a GPU that does not start.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -40,6 +41,7 @@ class Outcome(BaseModel):
     began_at: float = 0.0
     ended_at: float = 0.0
     report_s: float = 0.0
+    notice: str = ""
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:

@@ -6,14 +6,19 @@ import pytest
 import timm
 import torch
 from peft import LoraConfig, get_peft_model
+from timm.layers import RmsNorm, SwiGLU
+from timm.models.vision_transformer import VisionTransformer
+from transformers import get_linear_schedule_with_warmup
 
 from trainables.adapters import Adapter, Bank, Parameter, find_sites, insert
 from trainables.backbones import load_backbone
-from trainables.configs import NestedConfig
+from trainables.configs import HybridConfig, NestedConfig
+from trainables.configs.images import EVERY_LINEAR_LAYER
 from trainables.consolidation import add_functions, consolidate
 from trainables.errors import InputError
-from trainables.optim import BankOptimizer, learning_rates
-from trainables.replicas import Pack
+from trainables.optim import BankOptimizer, learning_rates, linear_rates
+from trainables.policies import choose
+from trainables.replicas import Pack, head_parameters
 
 CPU = torch.device("cpu")
 
@@ -105,18 +110,27 @@ def test_ablated_parts_add_up_to_the_combined_adapter(tiny_backbone: str) -> Non
     assert torch.allclose(outputs[("fast",)] + outputs[("slow",)], outputs[("fast", "slow")], atol=1e-5)
 
 
-def test_consolidation_in_parameter_space(tiny_backbone: str) -> None:
+def consolidated(pack: Pack, **settings: object) -> tuple[bool, list[int]]:
+    return consolidate(pack, NestedConfig(rank=4, **settings), 0, (0, 1), (0, 1))
+
+
+@pytest.mark.parametrize("method", ["sum", "task_arithmetic", "sign_matched", "pam", "ema"])
+def test_consolidation_in_parameter_space(tiny_backbone: str, method: str) -> None:
     pack = filled_pack(tiny_backbone)
-    slow, fast = (pack.bank.value(f"blocks.1.{part}.down_bias").clone() for part in ("slow", "fast"))
-    alpha = torch.tensor([0.1, 0.5])
-    assert consolidate(pack, alpha, NestedConfig(rank=4), 0, (0, 1))
-    assert torch.equal(pack.bank.value("blocks.1.slow.down_bias"), slow + alpha.view(2, 1, 1) * fast)
+    slow, fast = (pack.bank.value(f"blocks.1.{part}.down").clone() for part in ("slow", "fast"))
+    assert consolidated(pack, consolidation_alpha=0.5, consolidation_method=method) == (True, [])
+    expected = {
+        "sum": slow + 0.5 * fast, "sign_matched": torch.where(slow.sign() == fast.sign(), slow + 0.5 * fast, slow),
+        "ema": 0.5 * slow + 0.5 * fast,
+    }  # fmt: skip
+    expected |= {"task_arithmetic": expected["sum"], "pam": expected["sign_matched"]}
+    assert torch.allclose(pack.bank.value("blocks.1.slow.down"), expected[method], atol=1e-7)
     assert pack.silent("fast") and not pack.bank.value("blocks.1.fast.down").any()
 
 
 def test_consolidation_resets_fast_to_its_kind_of_start(tiny_backbone: str) -> None:
     pack = filled_pack(tiny_backbone)
-    consolidate(pack, torch.zeros(2), NestedConfig(rank=4, fast_reset="reinit"), 0, (0, 1))
+    consolidated(pack, consolidation_alpha=0.0, fast_reset="reinit")
     down = pack.bank.value("blocks.0.fast.down")
     assert pack.silent("fast")
     assert 0 < float(down.abs().max()) <= 1 / 16**0.5
@@ -126,19 +140,75 @@ def test_consolidation_resets_fast_to_its_kind_of_start(tiny_backbone: str) -> N
 def test_alpha_zero_leaves_slow_bit_equal(tiny_backbone: str) -> None:
     for space, placement in (("parameters", "parallel"), ("function", "linear")):
         pack = filled_pack(tiny_backbone, placement=placement)
-        config = NestedConfig(rank=4, placement=placement, consolidation_space=space)
-        assert not consolidate(pack, torch.zeros(2), config, 0, (0, 1))
+        settings = {"placement": placement, "consolidation_space": space, "consolidation_alpha": 0.0}
+        assert consolidated(pack, **settings) == (False, [])
 
 
 def test_function_space_is_the_best_rank_r_sum() -> None:
     torch.manual_seed(1)
-    slow, fast = (torch.randn(3, 12, 4), torch.randn(3, 4, 9)), (torch.randn(3, 12, 4), torch.randn(3, 4, 9))
-    alpha = torch.tensor([0.1, 0.5, 1.0])
-    down, up = add_functions(*slow, *fast, alpha)
-    target = slow[0] @ slow[1] + alpha.view(-1, 1, 1) * (fast[0] @ fast[1])
-    singular = torch.linalg.svdvals(target)
-    residual = (target - down @ up).square().sum((1, 2))
-    assert torch.allclose(residual, singular[:, 4:].square().sum(1), rtol=1e-4)
+    slow, fast = (torch.randn(12, 4), torch.randn(4, 9)), (torch.randn(12, 4), torch.randn(4, 9))
+    down, up = add_functions(*slow, fast[0], 0.5 * fast[1])
+    target = slow[0] @ slow[1] + 0.5 * (fast[0] @ fast[1])
+    residual = (target - down @ up).square().sum()
+    assert torch.allclose(residual, torch.linalg.svdvals(target)[4:].square().sum(), rtol=1e-4)
+
+
+@pytest.mark.parametrize(("method", "kept"), [("sum", 1.0), ("ema", 0.75)])
+def test_consolidation_in_function_space(tiny_backbone: str, method: str, kept: float) -> None:
+    pack = filled_pack(tiny_backbone, placement="linear")
+    path = next(iter(pack.adapters))
+
+    def product(part: str) -> torch.Tensor:
+        return pack.bank.value(f"{path}.{part}.down") @ pack.bank.value(f"{path}.{part}.up")
+
+    target = kept * product("slow") + 0.25 * product("fast")
+    settings = {"placement": "linear", "consolidation_space": "function", "consolidation_method": method}
+    consolidated(pack, consolidation_alpha=0.25, **settings)
+    residual = (target - product("slow")).square().sum((1, 2))
+    assert torch.allclose(residual, torch.linalg.svdvals(target)[:, 4:].square().sum(1), rtol=1e-3)
+
+
+def test_a_replica_that_is_not_finite_loses_itself_alone(tiny_backbone: str) -> None:
+    """Its singular value decomposition does not exist; that ended the whole pack once."""
+    settings = {"placement": "linear", "consolidation_space": "function"}
+    alone, pack = filled_pack(tiny_backbone, placement="linear"), filled_pack(tiny_backbone, placement="linear")
+    pack.bank.value(f"{next(iter(pack.adapters))}.fast.down")[0, 0, 0] = float("nan")
+    assert consolidated(pack, **settings) == (True, [0])
+    consolidated(alone, **settings)
+    assert torch.equal(alone.bank.flat[1], pack.bank.flat[1])
+
+
+def test_the_head_is_kaiming_uniform_with_a_of_sqrt_5() -> None:
+    reference = torch.empty(100, 768)
+    torch.nn.init.kaiming_uniform_(reference, a=5**0.5)
+    bound = head_parameters(768, 100)["head.weight"].init_bound
+    assert bound == pytest.approx(1 / 768**0.5) and float(reference.abs().max()) == pytest.approx(bound, rel=1e-3)
+
+
+def test_adapters_sit_in_the_blocks_that_are_asked_for(tiny_backbone: str) -> None:
+    pack = Pack(load_backbone(tiny_backbone), NestedConfig(rank=4, adapt_start_layer=1), ("fast",), 10, 1, CPU)
+    assert list(pack.adapters) == ["blocks.1"]
+    with pytest.raises(InputError, match=r"adapt_end_layer=11: .* has 2 blocks; allowed: 0\.\.1"):
+        Pack(load_backbone(tiny_backbone), NestedConfig(rank=4, adapt_end_layer=11), ("fast",), 10, 1, CPU)
+
+
+def test_every_linear_layer_means_every_one() -> None:
+    """A SwiGLU block has other names in its MLP: the default regex covers it in part."""
+    shape = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
+    model = VisionTransformer(**shape, mlp_layer=SwiGLU)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"blocks\.0\.mlp\.fc1_g, blocks\.0\.mlp\.fc1_x; allowed: a regex"):
+        find_sites(model, "linear", EVERY_LINEAR_LAYER)
+    assert len(find_sites(model, "linear", r"blocks\.\d+\.attn\.qkv").sites) == 2
+    assert find_sites(model, "parallel", "").sites == {"blocks.0": (16, 16), "blocks.1": (16, 16)}
+
+
+def test_norm_tuning_refuses_norms_that_it_cannot_train() -> None:
+    shape = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 0}
+    model = VisionTransformer(**shape, norm_layer=RmsNorm)  # type: ignore[arg-type]
+    for method in ("norm", "hybrid_parallel"):
+        with pytest.raises(InputError, match=rf"method={method}: .* RmsNorm \(blocks\.0\.norm1, .* and 2 more\)"):
+            choose(model, HybridConfig(method=method))
+    assert choose(model, HybridConfig(method="lora")).norms == ()
 
 
 def small_bank(replicas: int = 2) -> Bank:
@@ -195,7 +265,19 @@ def test_learning_rate_schedule_equals_torch_and_keeps_its_floor() -> None:
         optimizer.step()
         schedule.step()
     warm = [float(learning_rates(base, 0, 8, torch.tensor([step]), warmup_steps=4)[0, 0]) for step in range(6)]
-    assert warm == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+    assert warm == pytest.approx([0.0, 0.025, 0.05, 0.075, 0.1, 0.1])
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(20, 0), (20, 1), (20, 6)])
+def test_the_linear_schedule_is_that_of_transformers(steps: int, warmup: int) -> None:
+    leaf = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([leaf], lr=0.1)
+    schedule = get_linear_schedule_with_warmup(optimizer, warmup, steps)
+    for step in range(steps):
+        ours = linear_rates(torch.tensor([[0.1]]), torch.tensor([step]), steps, warmup)
+        assert float(ours) == pytest.approx(schedule.get_last_lr()[0], abs=1e-7)
+        optimizer.step()
+        schedule.step()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from study.cli import main
 from trainables.configs import CONFIGS, NestedConfig, aliases
 
 NOTES = {
-    "prefix": "nested", "dataset": "cifar224", "model_name": "sema",
+    "prefix": "nested", "dataset": "cifar224", "model_name": "nested_lora",
     "backbone_type": "pretrained_vit_b16_224_in21k_adapter",
     "ffn_adapter_type": "nested_lora", "nested_lora_rank": 8, "nested_lora_lr_fast": 0.05, "nested_lora_lr_slow": 0.005,
     "nested_lora_update_interval_slow": 2, "nested_lora_use_consolidation": True,
@@ -136,7 +136,7 @@ def test_an_unknown_config_key_suggests_the_nearest(capsys, tmp_path: Path) -> N
 def test_dry_run_lists_parameters_counts_and_resources(capsys) -> None:
     trials = dry(capsys, "--seeds", "3,8")
     assert [trial["configuration"] for trial in trials] == ["baseline", "alpha=0", "alpha=0.1", "alpha=0.5", "alpha=1"]
-    adapter = 12 * (2 * 64 * 16 + 16 + 64)
+    adapter = 12 * (2 * 64 * 8 + 8 + 64)
     assert trials[0]["trainable_params"] == adapter + 64 * 100 + 100
     assert trials[1]["trainable_params"] == 2 * adapter + 64 * 100 + 100
     assert all(trial["seeds"] == [3, 8] for trial in trials)

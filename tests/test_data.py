@@ -1,5 +1,6 @@
-"""Data sets on disk as users have them, class-incremental splits, augmentation."""
+"""Data sets on disk as users have them, class-incremental splits."""
 
+import weakref
 from pathlib import Path
 
 import datasets
@@ -7,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydantic import ValidationError
 
-from trainables.augmentation import crop, draw_crops, normalise, resize
 from trainables.configs import DataConfig, NestedConfig
 from trainables.data import load_images
 from trainables.decoding import parse_classes
 from trainables.errors import InputError
-from trainables.tasks import ClassIncremental, padded_batches
+from trainables.pictures import within
+from trainables.tasks import ClassIncremental, class_order, padded_batches
 
 
 def picture(label: int, size: tuple[int, int] = (10, 8)) -> Image.Image:
@@ -45,26 +47,66 @@ def image_folder(path: Path) -> Path:
 def test_parquet_folder_with_selection(tmp_path: Path) -> None:
     folder = parquet_folder(tmp_path, {"train": 5, "validation": 3})
     data = load_images(str(folder), DataConfig(classes="1::2", train_per_class=4, test_per_class=2), 16)
-    assert data.train_images.shape == (12, 3, 8, 10) and data.train_images.dtype == torch.uint8
-    assert data.test_images.shape == (6, 3, 8, 10)
-    assert data.train_labels.bincount().tolist() == [4, 4, 4]
+    assert data.train.pixels.shape == (12, 3, 8, 10) and data.train.pixels.dtype == torch.uint8
+    assert data.test.pixels.shape == (6, 3, 8, 10)
+    assert data.train.labels.bincount().tolist() == [4, 4, 4]
     assert data.class_names == ("1", "3", "5")
     originals = torch.tensor([1, 3, 5])
-    assert torch.equal(data.train_images[:, 0, 0, 0].long(), 20 * originals[data.train_labels])
+    assert torch.equal(data.train.pixels[:, 0, 0, 0].long(), 20 * originals[data.train.labels])
 
 
 def test_image_folder_and_unequal_sizes(tmp_path: Path) -> None:
     data = load_images(str(image_folder(tmp_path / "a")), DataConfig(), 16)
-    assert (len(data.train_images), len(data.test_images)) == (12, 6)
+    assert (len(data.train), len(data.test)) == (12, 6)
     assert data.class_names == ("class0", "class1", "class2")
     ragged = load_images(str(parquet_folder(tmp_path / "b", {"train": 5, "test": 3}, sizes=True)), DataConfig(), 16)
-    assert ragged.train_images.shape[-2:] == (16, 16)
+    assert not ragged.train.equal and {tuple(size) for size in ragged.train.sizes.tolist()} == {
+        (8, 10),
+        (8, 12),
+        (8, 14),
+    }
+    for index in range(len(ragged.train)):  # as they were, not cut to squares
+        height, width = ragged.train.sizes[index].tolist()
+        assert ragged.train[index].shape == (3, height, width)
+        assert set(ragged.train[index].flatten().tolist()) == {20 * int(ragged.train.labels[index])}
+
+
+def test_pictures_above_the_bound_are_shrunk_and_keep_their_shape(tmp_path: Path) -> None:
+    folder = parquet_folder(tmp_path, {"train": 5, "test": 3}, sizes=True)
+    data = load_images(str(folder), DataConfig(max_shorter_side=8), 16)
+    assert data.train.sizes[:, 0].tolist() == [8] * 30
+    (tmp_path / "big").mkdir()
+    for split in ("train", "test"):
+        for label in range(2):
+            (tmp_path / "big" / split / str(label)).mkdir(parents=True)
+            picture(label, (60, 30)).save(tmp_path / "big" / split / str(label) / "0.png")
+    big = load_images(str(tmp_path / "big"), DataConfig(max_shorter_side=10), 16)
+    assert big.train.sizes.tolist() == [[10, 20]] * 2
+
+
+def test_decoding_streams_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At no time are more than a few decoded pictures alive."""
+    alive, most = weakref.WeakSet(), 0
+
+    class Tracked(np.ndarray):
+        __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def tracked(picture: Image.Image, bound: int) -> np.ndarray:
+        nonlocal most
+        made = within(picture, bound).copy().view(Tracked)
+        alive.add(made)
+        most = max(most, len(alive))
+        return made
+
+    monkeypatch.setattr("trainables.decoding.within", tracked)
+    load_images(str(parquet_folder(tmp_path, {"train": 20, "test": 3})), DataConfig(), 16)
+    assert 1 <= most <= 3
 
 
 def test_a_single_split_gives_a_fifth_of_every_class_to_the_test_set(tmp_path: Path) -> None:
     data = load_images(str(parquet_folder(tmp_path, {"train": 10})), DataConfig(), 16)
-    assert data.train_labels.bincount().tolist() == [8] * 6
-    assert data.test_labels.bincount().tolist() == [2] * 6
+    assert data.train.labels.bincount().tolist() == [8] * 6
+    assert data.test.labels.bincount().tolist() == [2] * 6
 
 
 def test_the_second_load_maps_the_cache_and_decodes_nothing(tmp_path: Path, monkeypatch, own_cache: Path) -> None:
@@ -72,7 +114,7 @@ def test_the_second_load_maps_the_cache_and_decodes_nothing(tmp_path: Path, monk
     first = load_images(str(folder), DataConfig(), 16)
     monkeypatch.setattr("trainables.data.decode", lambda *a: pytest.fail("decoded again"))
     second = load_images(str(folder), DataConfig(), 16)
-    assert first.content_hash == second.content_hash and torch.equal(first.train_images, second.train_images)
+    assert first.content_hash == second.content_hash and torch.equal(first.train.pixels, second.train.pixels)
 
 
 def test_changed_content_is_another_data_set(tmp_path: Path) -> None:
@@ -105,7 +147,23 @@ def test_tasks_partition_classes_and_images() -> None:
     assert tasks.bounds == [0, 10, 15, 20]
     assert torch.equal(tasks.position[0], tasks.position[1])  # one class order for all seeds by default
     assert sorted(torch.cat(tasks.train[0]).tolist()) == list(range(120))
-    assert not torch.equal(*incremental(class_order_seed="replica").position)
+    assert not torch.equal(*incremental(class_order="replica").position)
+
+
+def test_class_order_1993_is_the_fields(tmp_path: Path) -> None:
+    order = class_order(NestedConfig(), 100, 0)
+    assert order[:5].tolist() == [68, 56, 78, 8, 23]
+    assert torch.equal(order, torch.from_numpy(np.random.RandomState(1993).permutation(100)))
+    assert torch.equal(class_order(NestedConfig(class_order="replica"), 100, 1993), order)
+    assert class_order(NestedConfig(class_order="labels"), 4, 7).tolist() == [0, 1, 2, 3]
+    assert class_order(NestedConfig(class_order=[2, 0, 1]), 3, 7).tolist() == [2, 0, 1]
+    assert NestedConfig(class_order_seed=5).class_order == 5  # the name of earlier versions
+
+
+@pytest.mark.parametrize("order", [[0, 2], [0, 0, 1], -1, "random"])
+def test_what_is_no_class_order_is_refused(order: object) -> None:
+    with pytest.raises(ValidationError, match="class_order"):
+        NestedConfig(class_order=order)
 
 
 def test_validation_is_carved_out_of_training_by_seed() -> None:
@@ -120,49 +178,21 @@ def test_an_epoch_shows_every_image_once_in_another_order() -> None:
     tasks = incremental()
     orders = []
     for epoch in (0, 1):
-        shown = [indices[0][valid[0]] for indices, valid in tasks.epoch(1, epoch, 7)]
-        orders.append(torch.cat(shown))
+        orders.append(tasks.shown(1, epoch)[0])
         assert sorted(orders[-1].tolist()) == sorted(tasks.train[0][1].tolist())
     assert not torch.equal(*orders)
 
 
 def test_padded_batches_are_masked() -> None:
-    batches = list(padded_batches([torch.arange(5), torch.arange(2)], 4))
-    assert [valid.sum(1).tolist() for _, valid in batches] == [[4, 2], [1, 0]]
-
-
-def test_the_whole_image_is_a_crop_that_changes_nothing() -> None:
-    images = torch.rand(2, 3, 8, 8)
-    identity = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]]).expand(2, 2, 3)
-    assert torch.allclose(crop(images, identity, 8), images, atol=1e-5)
-    mirrored = identity * torch.tensor([[-1.0], [1.0]])
-    assert torch.allclose(crop(images, mirrored, 8), images.flip(-1), atol=1e-5)
-
-
-def test_crops_have_the_distribution_of_torchvision() -> None:
-    from torchvision.transforms import RandomResizedCrop
-
-    scale, shape = (0.2, 1.0), (40, 60)
-    ours = draw_crops(4000, torch.Generator().manual_seed(0), shape, scale, flip=True)
-    widths, heights = ours[:, 0, 0].abs() * shape[1], ours[:, 1, 1] * shape[0]
-    torch.manual_seed(0)
-    image = torch.zeros(3, *shape)
-    theirs = torch.tensor([RandomResizedCrop.get_params(image, scale, [3 / 4, 4 / 3]) for _ in range(4000)]).float()
-    assert float(widths.mean()) == pytest.approx(float(theirs[:, 3].mean()), rel=0.02)
-    assert float(heights.mean()) == pytest.approx(float(theirs[:, 2].mean()), rel=0.02)
-    assert float((ours[:, 0, 0] < 0).float().mean()) == pytest.approx(0.5, abs=0.03)
-    inside = ours[:, :, 2].abs() + torch.stack([ours[:, 0, 0].abs(), ours[:, 1, 1]], 1)
-    assert float(inside.max()) <= 1 + 1e-6
-
-
-def test_normalise_and_resize() -> None:
-    images = torch.full((1, 3, 4, 4), 255.0)
-    out = normalise(resize(images, 8), torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.5, 0.25, 1.0]))
-    assert out.shape == (1, 3, 8, 8)
-    assert out[0, :, 0, 0].tolist() == pytest.approx([1.0, 2.0, 1.0], abs=1e-5)
+    batches, valid = padded_batches([torch.arange(5), torch.arange(2)], 4)
+    assert batches.shape == valid.shape == (2, 2, 4)
+    assert valid.sum(2).tolist() == [[4, 2], [1, 0]]
+    assert batches[0, 0].tolist() == [0, 1, 2, 3] and batches[1, 0, 0] == 4
+    wide, _ = padded_batches([torch.ones(5, 2, 5), torch.ones(2, 2, 5)], 4)
+    assert wide.shape == (2, 2, 4, 2, 5) and float(wide.sum()) == 70
 
 
 def test_real_images(real_images: Path) -> None:
     data = load_images(str(real_images), DataConfig(classes="1::2", train_per_class=3, test_per_class=2), 32)
-    assert data.train_images.shape == (300, 3, 32, 32) and data.test_images.shape == (200, 3, 32, 32)
-    assert len(data.class_names) == 100 and 60 < float(data.train_images.float().mean()) < 180
+    assert data.train.pixels.shape == (300, 3, 32, 32) and data.test.pixels.shape == (200, 3, 32, 32)
+    assert len(data.class_names) == 100 and 60 < float(data.train.pixels.float().mean()) < 180

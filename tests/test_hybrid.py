@@ -89,7 +89,12 @@ def test_total_counts_norms_and_a_full_backbone_once(tiny_backbone: str) -> None
 
 @pytest.mark.parametrize(
     ("policy", "expected"),
-    [("deep_lora", {8, 9, 10, 11}), ("shallow_lora", {0, 1, 2, 3}), ("alternate", {0, 2, 4, 6, 8, 10})],
+    [
+        ("deep_lora", {8, 9, 10, 11}),
+        ("shallow_lora", {0, 1, 2, 3}),
+        ("even_lora", {0, 2, 4, 6, 8, 10}),
+        ("odd_lora", {1, 3, 5, 7, 9, 11}),
+    ],
 )
 def test_policies_split_the_blocks(policy: str, expected: set[int]) -> None:
     assert lora_blocks(policy, 12) == expected  # type: ignore[arg-type]
@@ -117,7 +122,7 @@ def test_rows_are_the_vocabulary_of_the_report(tiny_backbone: str, tmp_path: Pat
     expected |= {("diagnostics", "interference"), ("calibration", "temperature")}
     expected |= {("calibration", f"{n}_{when}") for n in ("top1", "ece", "nll") for when in ("before", "after")}
     expected |= {("timing", f"{name}_s") for name in ("data", "train", "eval", "checkpoint", "step_time")}
-    expected |= {("timing", "peak_memory_mib")}
+    expected |= {("timing", name) for name in ("peak_memory_mib", "step_share_s", "pack")}
     assert {(row["phase"], row["name"]) for row in rows} == expected
     assert all(row["task"] is None and row["epoch"] in (0, 1) for row in rows)
     assert len(values(rows, "eval", "top1")) == 2 and len(values(rows, "timing", "data_s")) == 1
@@ -263,11 +268,11 @@ def test_full_equals_torch_adamw_on_timm(tiny_backbone: str) -> None:
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": spared, "weight_decay": 0.0}],
                                   lr=1e-3)  # fmt: skip
     rates = started.base_rates
-    for indices, crops in started.batches(0):
-        loss = started.backward(indices, crops)
+    for indices, boxes in started.batches(0):
+        loss = started.backward(indices, boxes)
         started.update(rates, started.pack.bank.flat.clone())
         optimizer.zero_grad()
-        images = started.train_input.cropped(indices[0], crops[0])
+        images = started.train_input.augmented(indices[0], boxes[0])
         reference = F.cross_entropy(model(images), started.train_labels[indices[0]])
         reference.backward()
         optimizer.step()

@@ -1,14 +1,20 @@
 """The nested trainable as its user relies on it: reproducible, independent of the pack, resumable, honest ablations."""
 
+import gc
+import weakref
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from training import numbers, trained, values
 
+from trainables.adapters import Contribution
 from trainables.checkpoint import Checkpoints
 from trainables.configs import DataConfig, NestedConfig
+from trainables.evaluation import predict
 from trainables.nested import NestedRun, count_parameters, train
 
 DATA = DataConfig(classes="0:20", train_per_class=6, test_per_class=5, flip=False)
@@ -24,7 +30,14 @@ run = partial(trained, train)
 
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"class_order_seed": "replica", "update_interval_slow": 2}, {"optimizer": "adamw", "warmup_steps": 3}],
+    [
+        {},
+        {"class_order": "replica", "update_interval_slow": 2},
+        {"optimizer": "adamw", "warmup_steps": 3},
+        {"loss_classes": "task", "update_interval_slow": 2, "interval_mode": "skip", "consolidation_interval": 2},
+        {"consolidation_method": "sign_matched", "adapt_start_layer": 1},
+        {"consolidation_method": "ema", "placement": "linear", "consolidation_space": "function"},
+    ],
 )
 def test_numbers_do_not_depend_on_the_pack(tiny_backbone: str, tmp_path: Path, settings: dict) -> None:
     made = config(tiny_backbone, **settings)
@@ -33,13 +46,42 @@ def test_numbers_do_not_depend_on_the_pack(tiny_backbone: str, tmp_path: Path, s
         assert numbers(run(made, (seed,), tmp_path / f"alone{seed}")[seed]) == numbers(packed[seed])
 
 
-def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, tmp_path: Path) -> None:
-    """With a class order per replica and a validation split, packs pad; nobody's numbers may notice."""
-    data = DATA.model_copy(update={"val_fraction": 0.34})
-    made = config(tiny_backbone, init_cls=10, increment=10, batch_size=7, class_order_seed="replica", data=data)
+@pytest.fixture(scope="session")
+def unequal(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Image folder of 8 classes with 3 to 10 training pictures and 2 to 5 test pictures each."""
+    folder, draw = tmp_path_factory.mktemp("unequal"), np.random.default_rng(0)
+    for label in range(8):
+        for split, count in (("train", 3 + label), ("test", 2 + label // 2)):
+            (folder / split / str(label)).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(0, 120, (16, 16, 3)) + 15 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / split / str(label) / f"{number}.png")
+    return str(folder)
+
+
+def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, unequal: str, tmp_path: Path) -> None:
+    """With classes of unequal sizes in an order of each replica's own, packs pad everywhere; nobody's numbers notice."""
+    made = config(
+        tiny_backbone, dataset=unequal, init_cls=2, increment=2, batch_size=7, class_order="replica", log_every=1,
+        data=DataConfig(val_fraction=0.34), eval_batch_size=8,
+    )  # fmt: skip
     packed = run(made, (1, 2), tmp_path / "packed")
     assert numbers(packed[2]) == numbers(run(made, (2,), tmp_path / "alone")[2])
-    assert len(values(packed[2], "val", "accuracy")) == 2
+    assert len(values(packed[2], "train", "contribution_ratio")) > 4  # what once counted the padding
+    assert len(values(packed[2], "val", "accuracy")) == 4
+
+
+def test_padding_is_no_part_of_the_contributions(tiny_backbone: str, unequal: str) -> None:
+    """A batch of 8 with 3 images and one of 3 have the same sizes of fast(x) and slow(x)."""
+    started = NestedRun(config(tiny_backbone, dataset=unequal, init_cls=2, increment=2, data=DataConfig()), (0,))
+    started.pack.bank.flat.copy_(torch.randn(started.pack.bank.flat.shape) * 0.1)
+    found = []
+    for size in (3, 8):
+        contribution = Contribution(1, torch.device("cpu"))
+        images = [torch.tensor([4, 7, 11])]
+        predict(started.pack, started.train_input, images, started.pack.parts, 8, size, contribution)
+        found.append(torch.stack([contribution.fast, contribution.slow, contribution.product]))
+    assert torch.allclose(found[0], found[1], rtol=1e-5)
 
 
 def test_a_search_never_predicts_a_test_image_and_trains_the_same(
@@ -47,8 +89,8 @@ def test_a_search_never_predicts_a_test_image_and_trains_the_same(
 ) -> None:
     data = DATA.model_copy(update={"val_fraction": 0.34})
     tested = run(config(tiny_backbone, data=data), (3,), tmp_path / "tested")[3]
-    for name in ("frozen_features", "Ablation"):
-        monkeypatch.setattr(f"trainables.nested.{name}", None)  # what would look at test images
+    for name in ("FrozenBackbone", "Ablation"):
+        monkeypatch.setattr(f"trainables.continual_tests.{name}", None)  # what would look at test images
     searched = run(config(tiny_backbone, data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
     assert {row["phase"] for row in searched} == {"train", "val", "timing"}
     assert len(values(searched, "val", "accuracy")) == 4
@@ -59,7 +101,12 @@ def test_a_search_never_predicts_a_test_image_and_trains_the_same(
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"placement": "linear", "consolidation_space": "function", "fast_reset": "reinit"}]
+    "settings",
+    [
+        {},
+        {"placement": "linear", "consolidation_space": "function", "fast_reset": "reinit"},
+        {"loss_classes": "task", "update_interval_slow": 2, "consolidation_interval": 3, "class_order": "replica"},
+    ],
 )
 def test_resume_equals_uninterrupted(tiny_backbone: str, tmp_path: Path, settings: dict) -> None:
     made = config(tiny_backbone, **settings)
@@ -73,19 +120,50 @@ def test_resume_equals_uninterrupted(tiny_backbone: str, tmp_path: Path, setting
 def test_a_diverged_replica_leaves_the_others_bit_equal(tiny_backbone: str, tmp_path: Path, monkeypatch) -> None:
     made = config(tiny_backbone)
     healthy = run(made, (4,), tmp_path / "healthy")[4]
-    original = NestedRun._loss
-
-    def poisoned(self, task, indices, valid, draws):
-        loss = original(self, task, indices, valid, draws)
-        factor = torch.ones(len(self.seeds))
-        factor[0] = float("nan") if task == 1 else 1.0
-        return loss * factor
-
-    monkeypatch.setattr(NestedRun, "_loss", poisoned)
+    poison(monkeypatch, replicas=[0])
     rows = run(made, (9, 4), tmp_path / "poisoned")
     assert numbers(rows[4]) == numbers(healthy)
     assert values(rows[9], "boundary", "diverged") == [1.0]
     assert len(values(rows[9], "eval", "accuracy")) == 1  # nothing after the task in which it diverged
+
+
+def poison(monkeypatch: pytest.MonkeyPatch, replicas: list[int]) -> None:
+    """From the second task on these replicas have no finite loss."""
+    original = NestedRun._backward
+
+    def poisoned(self, task, *batch):
+        loss = original(self, task, *batch)
+        if task == 1:
+            loss[replicas] = float("nan")
+        return loss
+
+    monkeypatch.setattr(NestedRun, "_backward", poisoned)
+
+
+def test_training_ends_when_no_replica_is_left(tiny_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    poison(monkeypatch, replicas=[0, 1])
+    started = NestedRun(config(tiny_backbone), (0, 1))
+    steps = sum(1 for _ in started.training(1))
+    assert steps == 1 and not bool(started.finite.any()) and started.steps.tolist() == [0, 0]
+
+
+def test_one_graph_at_a_time_is_alive(tiny_backbone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU replicas run one after the other, and so must their backward passes: memory does not grow with K."""
+    alive, most = weakref.WeakSet(), 0
+    features = type(NestedRun(config(tiny_backbone), (0,)).pack).features
+
+    def counted(self, images):
+        nonlocal most
+        made = features(self, images)
+        alive.add(made)
+        gc.collect()
+        most = max(most, sum(one.grad_fn is not None for one in alive))
+        return made
+
+    monkeypatch.setattr("trainables.replicas.Replicas.features", counted)
+    started = NestedRun(config(tiny_backbone, epochs=1), (0, 1, 2, 3))
+    next(started.training(0))
+    assert most == 1
 
 
 def test_shared_ablation_passes_give_what_separate_passes_give(tiny_backbone: str, tmp_path: Path, monkeypatch) -> None:
@@ -118,15 +196,22 @@ def test_fast_is_dead_but_for_one_bias_after_a_zero_reset(tiny_backbone: str, tm
     assert any(state[name].any() for name in state if name.endswith(".fast.up_bias"))
 
 
-def test_slow_moves_only_on_its_interval(tiny_backbone: str) -> None:
-    made = config(tiny_backbone, update_interval_slow=4, epochs=1)  # 30 images in batches of 8: 4 steps
+@pytest.mark.parametrize("mode", ["skip", "zero_grad"])
+def test_slow_between_its_updates(tiny_backbone: str, mode: str) -> None:
+    """30 images in batches of 8 are 4 steps, slow's gradient counts at the last: torch.optim.SGD says what moves."""
+    made = config(tiny_backbone, update_interval_slow=4, epochs=1, interval_mode=mode, weight_decay=0.1)
     started = NestedRun(made, (0,))
-    history = []
-    original = started._update_mask
-    started._update_mask = lambda *a: history.append(original(*a)) or history[-1]  # type: ignore[method-assign]
-    started.train(0)
-    slow = started.pack.bank.groups.index("slow")
-    assert [bool(mask[0, slow]) for mask in history] == [False, False, False, True]
+    name = "blocks.0.slow.down"
+    leaf = started.pack.bank.value(name)[0].clone().requires_grad_()
+    reference = torch.optim.SGD([leaf], lr=made.lr_slow, momentum=0.9, weight_decay=0.1)
+    for step, _ in enumerate(started.training(0)):
+        due = step == 3
+        own = started.pack.bank.views[name].grad[0].clone()
+        leaf.grad = own if due else torch.zeros_like(leaf) if mode == "zero_grad" else None
+        reference.step()
+        assert torch.allclose(started.pack.bank.value(name)[0], leaf, atol=1e-7), step
+    moved = not torch.equal(leaf, NestedRun(made, (0,)).pack.bank.value(name)[0])
+    assert step == 3 and moved
 
 
 def test_baseline_is_one_adapter(tiny_backbone: str, tmp_path: Path) -> None:
@@ -148,29 +233,11 @@ def test_accuracy_matrix_and_seen_accuracy_agree(tiny_backbone: str, tmp_path: P
         )
 
 
-def test_replicas_may_have_rates_intervals_and_alphas_of_their_own(tiny_backbone: str) -> None:
-    made = config(tiny_backbone, epochs=1)
-    mixed = NestedRun(made, (0, 0))
-    slow = mixed.pack.bank.groups.index("slow")
-    mixed.base_rates = mixed.base_rates.clone()
-    mixed.base_rates[1, slow] = 0.05
-    mixed.intervals[1] = 2
-    mixed.alphas[1] = 0.5
-    other = NestedRun(
-        made.model_copy(update={"lr_slow": 0.05, "update_interval_slow": 2, "consolidation_alpha": 0.5}), (0,)
-    )
-    for started in (mixed, other):
-        started.train(0)
-        started.close(0)
-    assert torch.equal(mixed.pack.bank.flat[1], other.pack.bank.flat[0])
-    assert not torch.equal(mixed.pack.bank.flat[0], mixed.pack.bank.flat[1])
-
-
 def test_a_shared_forward_pass_equals_separate_ones_to_rounding(tiny_backbone: str) -> None:
     """What a GPU does with a pack, on the CPU."""
     losses = {}
     for together in (1, 3):
-        started = NestedRun(config(tiny_backbone, class_order_seed="replica", epochs=1), (0, 1, 2))
+        started = NestedRun(config(tiny_backbone, class_order="replica", epochs=1), (0, 1, 2))
         started.pack.together = together
         started.train(0)
         started.close(0)

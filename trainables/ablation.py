@@ -15,7 +15,7 @@ class Ablation:
     absent, and what consolidation did not change is not evaluated again.
 
     Args:
-        frozen: cached features of all test images (N, D) from ``frozen_features``.
+        frozen: features of all test images through the frozen backbone (N, D).
         indices: test images of the classes seen so far, one (n_k,) per replica.
         seen: columns of the head that compete.
 
@@ -31,7 +31,7 @@ class Ablation:
         self.slow_changed = self.fast_changed = False
         self.contribution: Contribution | None = None
         self._known: dict[tuple[tuple[str, bool], ...], list[Tensor]] = {
-            (): predict_frozen(pack, frozen, indices, seen)
+            (): predict_frozen(pack, frozen, indices, slice(0, seen))
         }
 
     def measure(self, when: str) -> dict[str, list[Tensor]]:

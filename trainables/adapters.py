@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -10,22 +10,30 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from trainables.bank import Bank, Parameter, per_replica
+from trainables.configs.images import EVERY_LINEAR_LAYER
 from trainables.errors import InputError
 from trainables.lora_linear import lora_linear
 
 
 class Contribution:
-    """Running sums over tokens and adapters of the outputs fast(x) and slow(x), each float32 (K,)."""
+    """Running sums over tokens and adapters of the outputs fast(x) and slow(x), each float32 (K,).
+
+    Attributes:
+        valid: bool (K, B), which images of the batch at hand are no padding; whoever runs a batch sets it.
+    """
 
     def __init__(self, replicas: int, device: torch.device) -> None:
         self.fast, self.slow, self.product = (torch.zeros(replicas, device=device) for _ in range(3))
+        self.valid: Tensor | None = None
 
     def add(self, rows: slice, fast: Tensor, slow: Tensor) -> None:
-        """fast, slow: (rows, M, D)."""
-        fast, slow = fast.float(), slow.float()
-        self.fast[rows] += per_replica(torch.sum, fast.square())
-        self.slow[rows] += per_replica(torch.sum, slow.square())
-        self.product[rows] += per_replica(torch.sum, fast * slow)
+        """fast, slow: (rows, B * N, D), the tokens of image 0 first."""
+        assert self.valid is not None
+        weight = self.valid[rows].to(fast.device).unsqueeze(2)  # (rows, B, 1)
+        fast, slow = (part.float().unflatten(1, (weight.shape[1], -1)).flatten(2) for part in (fast, slow))
+        self.fast[rows] += per_replica(torch.sum, fast.square() * weight)
+        self.slow[rows] += per_replica(torch.sum, slow.square() * weight)
+        self.product[rows] += per_replica(torch.sum, fast * slow * weight)
 
 
 class Adapter(nn.Module):
@@ -48,9 +56,15 @@ class Adapter(nn.Module):
         self.contribution: Contribution | None = None
 
     @staticmethod
-    def shapes(path: str, part: str, d_in: int, d_out: int, rank: int, bias: bool) -> dict[str, Parameter]:
-        """Parameters of one part: down is Kaiming-uniform with a = sqrt(5), that is uniform in +-1/sqrt(d_in)."""
-        bound = 1.0 / math.sqrt(d_in)
+    def shapes(
+        path: str, part: str, d_in: int, d_out: int, rank: int, bias: bool, fan_in: int | None = None
+    ) -> dict[str, Parameter]:
+        """Parameters of one part: up is zero, down Kaiming-uniform with a = sqrt(5), that is in +-1/sqrt(fan-in).
+
+        Args:
+            fan_in: of the initialisation; default: ``d_in``.
+        """
+        bound = 1.0 / math.sqrt(fan_in or d_in)
         shapes = {
             f"{path}.{part}.down": Parameter((d_in, rank), part, bound),
             f"{path}.{part}.up": Parameter((rank, d_out), part),
@@ -142,15 +156,31 @@ class Placement:
     """Full module path -> (d_in, d_out)."""
 
 
-def find_sites(model: nn.Module, placement: str, layers: str) -> Placement:
+def find_sites(model: nn.Module, placement: str, layers: str, blocks: Container[int] | None = None) -> Placement:
     """Places for adapters: every block (``parallel``) or the linear layers whose full path matches (``linear``).
 
+    Args:
+        blocks: numbers of the blocks that get adapters; None: all of the model.
+
     Raises:
-        InputError: not a regular expression, or no layer matches.
+        InputError: not a regular expression, no layer matches, or ``EVERY_LINEAR_LAYER`` does not match every one.
     """
+    sites = _sites(model, placement, layers)
+    if blocks is None:
+        return sites
+    return Placement(placement, {path: dims for path, dims in sites.sites.items() if block_number(path) in blocks})
+
+
+def block_number(path: str) -> int | None:
+    """Number of the transformer block that a module path lies in; None outside of the blocks."""
+    found = re.match(r"blocks\.(\d+)(\.|$)", path)
+    return int(found[1]) if found else None
+
+
+def _sites(model: nn.Module, placement: str, layers: str) -> Placement:
     if placement == "parallel":
         blocks = {path: m for path, m in model.named_modules() if isinstance(m, Block)}
-        return Placement(placement, {path: (b.mlp.fc1.in_features,) * 2 for path, b in blocks.items()})  # type: ignore
+        return Placement(placement, {path: (b.norm1.normalized_shape[0],) * 2 for path, b in blocks.items()})  # type: ignore
     try:
         pattern = re.compile(layers)
     except re.error as error:
@@ -159,6 +189,14 @@ def find_sites(model: nn.Module, placement: str, layers: str) -> Placement:
     matched = {path: (m.in_features, m.out_features) for path, m in linears.items() if pattern.fullmatch(path)}
     if not matched:
         raise InputError(f"layers={layers!r}: matches no linear layer; paths look like {', '.join(list(linears)[:4])}")
+    missed = [
+        path for path in linears if layers == EVERY_LINEAR_LAYER and block_number(path) == 0 and path not in matched
+    ]
+    if missed:
+        raise InputError(
+            f"layers: the default means every linear layer of a block, this backbone has others: {', '.join(missed)}; "
+            "allowed: a regex that says which"
+        )
     return Placement(placement, matched)
 
 

@@ -4,9 +4,10 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import timm
+import timm.data
 import torch
 from safetensors import SafetensorError, safe_open
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -15,10 +16,12 @@ from torch.func import functional_call
 
 from trainables.errors import InputError
 from trainables.hub import offline_if_unreachable
+from trainables.transforms import Interpolation, Scaling
 
 EMBEDDED = {"glyph_vit": Path(__file__).parent / "weights" / "glyph_vit.safetensors"}
 ARCHITECTURE = {"img_size": int, "patch_size": int, "embed_dim": int, "depth": int, "num_heads": int}
-"""Metadata of a weights file that timm is built with; ``timm`` names the model, ``mean`` and ``std`` scale pixels."""
+"""Metadata of a weights file that timm is built with; ``timm`` names the model. ``mean``, ``std``, ``crop_pct`` and
+``interpolation`` stand for what timm says of its input."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,14 @@ class Backbone:
 
     Attributes:
         model: timm model without a head; images (B, 3, size, size) -> features (B, dim).
-        mean, std: per-channel scaling of pixels in [0, 1], (3,).
-        weights_hash: sha256 of the weights file, or "" for weights named by timm alone.
+        scaling: what timm says of the input, or the weights file.
+        weights_hash: sha256 of the weights file, or of the tensors that timm has loaded; "" without weights.
     """
 
     model: VisionTransformer
     size: int
     dim: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    scaling: Scaling
     weights_hash: str
 
     def pooled(self, images: Tensor, replaced: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -87,7 +89,15 @@ def _from_timm(name: str, pretrained: bool) -> Backbone:
             f"backbone {name!r}: weights not in the local cache and the hub cannot be reached "
             f"({type(error).__name__}); pass --backbone FILE.safetensors, or use --profile embedded"
         ) from error
-    return _frozen(model, {}, "")
+    return _frozen(model, {}, _hash(model))
+
+
+def _hash(model: VisionTransformer) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _metadata(name: str, path: Path) -> Mapping[str, str]:
@@ -130,14 +140,24 @@ def _load_weights(model: VisionTransformer, name: str, path: Path) -> None:
 
 
 def _frozen(model: VisionTransformer, metadata: Mapping[str, str], weights_hash: str) -> Backbone:
-    config: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
-    scaling = {
-        key: tuple(float(part) for part in metadata[key].split(",")) if key in metadata else tuple(config[key])
-        for key in ("mean", "std")
-    }
     model.requires_grad_(False).eval()
     size = model.patch_embed.img_size[0]
-    return Backbone(model, size, model.num_features, scaling["mean"], scaling["std"], weights_hash)
+    return Backbone(model, size, model.num_features, _scaling(model, metadata), weights_hash)
+
+
+def _scaling(model: VisionTransformer, metadata: Mapping[str, str]) -> Scaling:
+    said = timm.data.resolve_model_data_config(model)
+    mean, std = (
+        tuple(float(part) for part in metadata[key].split(",")) if key in metadata else tuple(said[key])
+        for key in ("mean", "std")
+    )
+    interpolation = metadata.get("interpolation", said["interpolation"])
+    if interpolation not in get_args(Interpolation):
+        raise InputError(
+            f"backbone: wants interpolation {interpolation!r}; allowed: {', '.join(get_args(Interpolation))}"
+        )
+    crop_pct = float(metadata.get("crop_pct", said["crop_pct"]))
+    return Scaling(mean, std, interpolation, crop_pct, said["crop_mode"] == "squash")
 
 
 def parameter_count(model: torch.nn.Module) -> int:

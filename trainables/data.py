@@ -1,23 +1,22 @@
-"""Image data sets as uint8 tensors: found through ``datasets``, decoded once per node, cached under a content hash.
+"""Image data sets: found through ``datasets``, decoded once per node, cached under a content hash.
 
-The cache file is a safetensors file that every worker maps read-only, so a node holds one decoded copy however many
-workers train on it.
+Every worker maps the cached pixels, so a node holds one decoded copy however many workers train on it.
 """
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 
+from trainables.cache import cached
 from trainables.configs import DataConfig
 from trainables.decoding import Source, decode, parse_classes, quiet_datasets
 from trainables.errors import InputError
 from trainables.hub import offline_if_unreachable
+from trainables.pictures import Pictures, map_pictures
 
 HUB = {
     "cifar100": ("uoft-cs/cifar100", "img", "fine_label"),
@@ -27,7 +26,9 @@ HUB = {
 EMBEDDED = "glyphs100"
 NAMES = (EMBEDDED, *HUB)
 KNOWN_CLASSES = {EMBEDDED: 100, "cifar100": 100, "cifar10": 10, "imagenet-r": 200}
-CACHE_VERSION = 1
+CACHE_VERSION = 2
+LEAST_BOUND = 512
+"""Pixels of the shorter side that a cached picture may have at least, whatever the backbone's input size."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +36,17 @@ class ImageData:
     """A decoded data set.
 
     Attributes:
-        train_images, test_images: uint8 (N, 3, H, W), memory-mapped.
-        train_labels, test_labels: int64 (N,), 0 <= label < len(class_names).
-        content_hash: sha256 of the decoded tensors.
+        content_hash: sha256 of the decoded pictures, their sizes and labels.
     """
 
-    train_images: torch.Tensor
-    train_labels: torch.Tensor
-    test_images: torch.Tensor
-    test_labels: torch.Tensor
+    train: Pictures
+    test: Pictures
     class_names: tuple[str, ...]
     content_hash: str
 
     @property
     def classes(self) -> int:
         return len(self.class_names)
-
-
-def cache_dir() -> Path:
-    """Folder of decoded data sets: ``LORA_STUDY_CACHE``, else the user's cache folder."""
-    configured = os.environ.get("LORA_STUDY_CACHE")
-    return Path(configured) if configured else Path.home() / ".cache" / "lora-study"
 
 
 def known_classes(dataset: str, data: DataConfig) -> int | None:
@@ -70,26 +61,28 @@ def load_images(dataset: str, data: DataConfig, size: int) -> ImageData:
         dataset: ``glyphs100``, a name in ``HUB``, any hub name ``owner/name``, or a folder (Hugging Face Parquet
             layout, or images in one folder per class).
         data: which classes and how many images per class.
-        size: side in pixels that images of unequal sizes are resized to (equal sizes are kept as they are).
+        size: side of the backbone's input in pixels; pictures are kept as they are up to ``bound(data, size)``.
 
     Raises:
         InputError: data set not there, hub unreachable, selection empty.
     """
-    from filelock import FileLock
-
-    source = _identify(dataset)
-    selection = [data.classes, data.train_per_class, data.test_per_class]
-    key = hashlib.sha256(json.dumps([CACHE_VERSION, source.identity, selection, size]).encode()).hexdigest()[:24]
-    path = cache_dir() / "images" / f"{key}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                decode(source, dataset, data, size, path)
-    with safe_open(path, framework="pt") as file:
+    source, most = _identify(dataset), bound(data, size)
+    selection = [data.classes, data.train_per_class, data.test_per_class, most]
+    path = cached(
+        "images", [CACHE_VERSION, source.identity, selection], lambda to: decode(source, dataset, data, most, to)
+    )
+    with safe_open(path / "index.safetensors", framework="pt") as file:
         about = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
-    return ImageData(**tensors, class_names=tuple(json.loads(about["class_names"])), content_hash=about["content_hash"])
+        train, test = (
+            map_pictures(path / f"{split}.bin", file.get_tensor(f"{split}_sizes"), file.get_tensor(f"{split}_labels"))
+            for split in ("train", "test")
+        )
+    return ImageData(train, test, tuple(json.loads(about["class_names"])), about["content_hash"])
+
+
+def bound(data: DataConfig, size: int) -> int:
+    """Pixels of the shorter side above which pictures are shrunk when they are decoded."""
+    return data.max_shorter_side or max(LEAST_BOUND, 2 * size)
 
 
 def _identify(dataset: str) -> Source:

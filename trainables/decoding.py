@@ -1,9 +1,8 @@
-"""Decoding of a data set into uint8 tensors: selection of classes and images, splits, unequal sizes."""
+"""Decoding of a data set: selection of classes and images, splits."""
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 
 from trainables.configs import DataConfig
 from trainables.errors import InputError
+from trainables.pictures import within, write_pictures
 
 HELD_OUT_FRACTION = 0.2
 """Share of every class that becomes the test set when a data set has a single split (the 80/20 habit of ImageNet-R)."""
@@ -70,38 +70,44 @@ def parse_classes(text: str | None, classes: int) -> list[int]:
     return selected
 
 
-def decode(source: Source, dataset: str, data: DataConfig, size: int, path: Path) -> None:
-    """Write the selected images of a source as a safetensors file, atomically.
+Split = tuple[Iterable[np.ndarray], np.ndarray]
+"""Pictures uint8 (H, W, 3), and their labels (N,)."""
+
+
+def decode(source: Source, dataset: str, data: DataConfig, bound: int, folder: Path) -> None:
+    """Write the selected pictures of a source into an empty folder, and ``index.safetensors`` with sizes and labels.
+
+    Args:
+        bound: pixels of the shorter side above which pictures are shrunk.
 
     Raises:
         InputError: selection empty, or splits that cannot be told apart.
     """
-    tensors, names = _render_glyphs(data) if source.splits is None else _decode_splits(source, dataset, data, size)
-    digest = hashlib.sha256()
+    splits, names = _glyphs(data) if source.splits is None else _selected(source, dataset, data, bound)
+    digest, tensors = hashlib.sha256(), {}
+    for split, (pictures, labels) in splits.items():
+        with quiet_datasets():
+            tensors[f"{split}_sizes"] = write_pictures(folder / f"{split}.bin", pictures, digest)
+        tensors[f"{split}_labels"] = torch.from_numpy(labels).long()
     for name in sorted(tensors):
         digest.update(name.encode())
         digest.update(tensors[name].numpy().tobytes())
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     metadata = {"class_names": json.dumps(names), "content_hash": digest.hexdigest(), "dataset": Path(dataset).name}
-    save_file(tensors, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    save_file(tensors, folder / "index.safetensors", metadata=metadata)
 
 
-def _render_glyphs(data: DataConfig) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _glyphs(data: DataConfig) -> tuple[dict[str, Split], list[str]]:
     from trainables.glyphs import GLYPHS100, render
 
     chosen = [GLYPHS100[index] for index in parse_classes(data.classes, len(GLYPHS100))]
-    tensors = {}
+    splits: dict[str, Split] = {}
     for split, per_class in (("train", data.train_per_class or 30), ("test", data.test_per_class or 20)):
         images, labels = render(chosen, per_class, split)
-        tensors[f"{split}_images"] = torch.from_numpy(images)
-        tensors[f"{split}_labels"] = torch.from_numpy(labels)
-    return tensors, chosen
+        splits[split] = images.transpose(0, 2, 3, 1), labels
+    return splits, chosen
 
 
-def _decode_splits(
-    source: Source, dataset: str, data: DataConfig, size: int
-) -> tuple[dict[str, torch.Tensor], list[str]]:
+def _selected(source: Source, dataset: str, data: DataConfig, bound: int) -> tuple[dict[str, Split], list[str]]:
     import datasets
 
     train, test = _train_and_test(source, dataset)
@@ -111,20 +117,15 @@ def _decode_splits(
     new_label = {
         (old if isinstance(label, datasets.ClassLabel) else names[old]): new for new, old in enumerate(selected)
     }
-    tensors = {}
+    splits: dict[str, Split] = {}
     for split, rows, per_class in (("train", train, data.train_per_class), ("test", test, data.test_per_class)):
         labels = np.array([new_label.get(value, -1) for value in rows[source.label]])
         keep = _first_of_each_class(labels, len(selected), per_class)
         missing = set(range(len(selected))) - set(labels[keep].tolist())
         if missing:
             raise InputError(f"dataset {dataset!r}: no {split} image of class {names[selected[min(missing)]]!r}")
-        with quiet_datasets():
-            pictures = [_to_array(row[source.image]) for row in rows.select(keep)]
-        if len({picture.shape for picture in pictures}) > 1:
-            pictures = [_square(picture, size) for picture in pictures]
-        tensors[f"{split}_images"] = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
-        tensors[f"{split}_labels"] = torch.from_numpy(labels[keep]).long()
-    return tensors, [names[index] for index in selected]
+        splits[split] = (within(row[source.image], bound) for row in rows.select(keep)), labels[keep]
+    return splits, [names[index] for index in selected]
 
 
 def _train_and_test(source: Source, dataset: str) -> tuple[Any, Any]:
@@ -154,15 +155,3 @@ def _train_and_test(source: Source, dataset: str) -> tuple[Any, Any]:
 def _first_of_each_class(labels: np.ndarray, classes: int, per_class: int | None) -> np.ndarray:
     limit = per_class or len(labels)
     return np.sort(np.concatenate([np.flatnonzero(labels == index)[:limit] for index in range(classes)]))
-
-
-def _to_array(picture: Any) -> np.ndarray:
-    return np.asarray(picture.convert("RGB"))
-
-
-def _square(picture: np.ndarray, size: int) -> np.ndarray:
-    """Shorter side to ``size``, then the central square; (H, W, 3) -> (size, size, 3)."""
-    from torchvision.transforms.v2 import functional
-
-    tensor = functional.resize(torch.from_numpy(picture.copy()).permute(2, 0, 1), [size], antialias=True)
-    return functional.center_crop(tensor, [size, size]).permute(1, 2, 0).numpy()

@@ -4,9 +4,9 @@ import time
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
+from trainables.device import device
 from trainables.diagnostics import StepClock
 from trainables.optim import BankOptimizer
 from trainables.packrun import PackRun
@@ -31,7 +31,7 @@ class EpochRun(PackRun):
 
     def __init__(self, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device()
         self.clock = StepClock(self.device)
         self.eval_s = 0.0
 

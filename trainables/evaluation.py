@@ -14,10 +14,10 @@ from trainables.tasks import padded_batches
 
 @torch.inference_mode()
 def frozen_features(pack: Pack, source: ImageInput, batch_size: int) -> Tensor:
-    """Features of every image through the frozen backbone alone, (N, D): they never change, so once per run."""
+    """Features of every image through the frozen backbone alone, (N, D)."""
     pack.bank.rows = slice(0, 1)  # without adapters every replica is the same function
     with pack.active(()):
-        chunks = torch.arange(len(source.images)).split(batch_size)
+        chunks = torch.arange(len(source)).split(batch_size)
         features = torch.cat([pack.features(source.batch(rows))[0] for rows in chunks])
     pack.bank.rows = slice(0, pack.replicas)
     return features
@@ -25,11 +25,14 @@ def frozen_features(pack: Pack, source: ImageInput, batch_size: int) -> Tensor:
 
 @torch.inference_mode()
 def all_logits(
-    pack: Replicas, source: ImageInput, indices: Sequence[Tensor], columns: slice, batch_size: int
-) -> list[Tensor]:
+    pack: Replicas, source: ImageInput, indices: Sequence[Tensor], columns: slice, batch_size: int,
+    contribution: Contribution | None = None,
+) -> list[Tensor]:  # fmt: skip
     """Logits of the head's ``columns``, fp32 (n_k, C') on the CPU, one per replica for its ``indices`` (n_k,)."""
     chunks: list[tuple[slice, Tensor]] = []
-    for chunk, _ in padded_batches(indices, batch_size):
+    for chunk, valid in zip(*padded_batches(indices, batch_size), strict=True):
+        if contribution is not None:
+            contribution.valid = valid
         for rows in pack.passes():
             features = pack.features(source.batch(chunk[rows].flatten()))
             chunks.append((rows, pack.logits(features, columns).cpu()))
@@ -45,16 +48,18 @@ def predict(
 ) -> list[Tensor]:  # fmt: skip
     """Predicted head columns among the first ``seen``, one int64 (n_k,) per replica for its ``indices``."""
     with pack.active(parts), pack.measured(contribution):
-        return [logits.argmax(-1) for logits in all_logits(pack, source, indices, slice(0, seen), batch_size)]
+        logits = all_logits(pack, source, indices, slice(0, seen), batch_size, contribution)
+    return [own.argmax(-1) for own in logits]
 
 
 @torch.inference_mode()
-def predict_frozen(pack: Pack, features: Tensor, indices: Sequence[Tensor], seen: int) -> list[Tensor]:
-    """As ``predict`` without any adapter, from the cached features (N, D)."""
+def predict_frozen(pack: Pack, features: Tensor, indices: Sequence[Tensor], columns: slice) -> list[Tensor]:
+    """Predicted places among ``columns`` of the head without any adapter, (n_k,) per replica, from features (N, D)."""
     predictions = []
     for k, own in enumerate(indices):
         pack.bank.rows = slice(k, k + 1)
-        predictions.append(pack.logits(features[own].unsqueeze(0), slice(0, seen))[0].argmax(-1).cpu())
+        logits = pack.logits(features[own].to(pack.device).unsqueeze(0), columns)
+        predictions.append(logits[0].argmax(-1).cpu())
     pack.bank.rows = slice(0, pack.replicas)
     return predictions
 

@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainables.augmentation import draw_crops
 from trainables.backbones import load_backbone
 from trainables.bank import per_replica
 from trainables.calibration import calibrate, scores
@@ -74,12 +73,12 @@ class HybridRun(EpochRun):
         backbone = load_backbone(config.backbone)
         data = load_images(config.dataset, config.data, backbone.size)
         check(config, data)
-        self.splits = [Split.of(config, data.train_labels, seed) for seed in seeds]
+        self.splits = [Split.of(config, data.train.labels, seed) for seed in seeds]
         self.pack = TunedReplicas(backbone, config, data.classes, len(seeds), self.device)
         for k, seed in enumerate(seeds):
             self.pack.initialise(k, generator(seed, "init"))
-        self.train_input, self.test_input = image_inputs(data, backbone, config.data, self.device)
-        self.train_labels, self.test_labels = data.train_labels, data.test_labels
+        self.train_input, self.test_input = image_inputs(data, backbone, config, self.device)
+        self.train_labels, self.test_labels = data.train.labels, data.test.labels
         bank = self.pack.bank
         self.base_rates = torch.tensor(base_rates(config, bank.groups)).expand(len(seeds), -1)  # (K, G)
         self.optimizer = BankOptimizer(bank, "adamw", decay_columns(bank, config.weight_decay, self.pack.decayed()))
@@ -91,10 +90,10 @@ class HybridRun(EpochRun):
         length = config.cosine_epochs or config.epochs
         rates = learning_rates(self.base_rates, epoch, length, self.steps, config.eta_min)
         self.diagnostics.begin_epoch()
-        for indices, crops in self.batches(epoch):
+        for indices, boxes in self.batches(epoch):
             before = bank.flat.clone()
             began = self.clock.now()
-            loss = self.backward(indices, crops)
+            loss = self.backward(indices, boxes)
             self.mark_diverged(loss.isfinite() & bank.finite_gradients(), epoch=epoch)
             taken = self.update(rates, before)
             self.clock.add(began)
@@ -106,30 +105,28 @@ class HybridRun(EpochRun):
                 break
 
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Shuffled training images of an epoch: indices int64 (K, B) and crops (K, B, 2, 3), both on the CPU."""
+        """Shuffled training images of an epoch: indices int64 (K, B) and boxes (K, B, 2, 5), both on the CPU."""
         config = self.config
-        size = tuple(self.train_input.images.shape[-2:])
-        orders, crops = [], []
+        orders, boxes = [], []
         for seed, split in zip(self.seeds, self.splits, strict=True):
             images = min(len(split.train), steps_per_epoch(config, len(split.train)) * config.batch_size)
             order = torch.randperm(len(split.train), generator=generator(seed, "order", epoch))
             orders.append(split.train[order[:images]])
-            draw = generator(seed, "augmentation", epoch)
-            crops.append(draw_crops(images, draw, size, config.data.crop_scale, config.data.flip))  # type: ignore[arg-type]
+            boxes.append(self.train_input.draw(orders[-1], generator(seed, "augmentation", epoch)))
         yield from zip(
             torch.stack(orders).split(config.batch_size, dim=1),
-            torch.stack(crops).split(config.batch_size, dim=1),
+            torch.stack(boxes).split(config.batch_size, dim=1),
             strict=True,
         )
 
-    def backward(self, indices: Tensor, crops: Tensor) -> Tensor:
+    def backward(self, indices: Tensor, boxes: Tensor) -> Tensor:
         """Fill the bank's gradient; mean cross-entropy of every replica, (K,)."""
         pack = self.pack
         pack.bank.grad.zero_()
         losses = []
         for rows in pack.passes():
             own = indices[rows].flatten()
-            logits = self.logits(self.train_input.cropped(own, crops[rows].flatten(0, 1).clone()))
+            logits = self.logits(self.train_input.augmented(own, boxes[rows].flatten(0, 1)))
             target = self.train_labels[own].to(self.device)
             loss = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(-1, indices.shape[1])
             means = per_replica(torch.mean, loss)

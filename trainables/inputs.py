@@ -1,40 +1,94 @@
-"""From decoded images to the backbone's input, on the device."""
+"""From decoded pictures to the backbone's input, on the device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from trainables.augmentation import crop, normalise, resize
 from trainables.backbones import Backbone
-from trainables.configs import DataConfig
-from trainables.data import ImageData
+from trainables.configs import ImageConfig
+from trainables.data import ImageData, bound
+from trainables.errors import InputError
+from trainables.pictures import Pictures
+from trainables.transforms import Recipe, evaluation_boxes, recipe, resample, training_boxes
+
+RESIDENT_BYTES = 2**30
+"""Pixels of a split that may lie on a GPU as a whole; larger ones stay mapped and are sent batch by batch."""
 
 
 @dataclass
 class ImageInput:
-    """How uint8 images (N, 3, H, W) become the backbone's input."""
+    """How the pictures of a split become the backbone's input."""
 
-    images: Tensor
-    size: int
-    mean: Tensor
-    std: Tensor
+    pictures: Pictures
+    recipe: Recipe
+    device: torch.device
+    mean: Tensor = field(init=False)
+    std: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mean, self.std = (
+            torch.tensor(values, device=self.device).view(3, 1, 1) for values in (self.recipe.mean, self.recipe.std)
+        )
+        pixels = self.pictures.pixels
+        if self.device.type != "cpu" and self.pictures.equal and pixels.numel() <= RESIDENT_BYTES:
+            self.pictures = Pictures(pixels.to(self.device), self.pictures.sizes, self.pictures.labels)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def draw(self, indices: Tensor, generator: torch.Generator) -> Tensor:
+        """Random boxes (n, 2, 5) of training pictures that are shown in the order ``indices`` (n,)."""
+        return training_boxes(self.pictures.sizes[indices], self.recipe, generator)
+
+    def augmented(self, indices: Tensor, boxes: Tensor) -> Tensor:
+        """Training pictures: indices (M,) and boxes (M, 2, 5) on the CPU -> (M, 3, size, size)."""
+        return self._resampled(indices, boxes, self.recipe.interpolation)
 
     def batch(self, indices: Tensor) -> Tensor:
-        """Images as they are, resized: indices (M,) -> (M, 3, size, size)."""
-        return normalise(resize(self.images[indices].float(), self.size), self.mean, self.std)
+        """Pictures as they are tested: indices (M,) on the CPU -> (M, 3, size, size)."""
+        boxes = evaluation_boxes(self.pictures.sizes[indices], self.recipe)
+        return self._resampled(indices, boxes, self.recipe.test_interpolation)
 
-    def cropped(self, indices: Tensor, crops: Tensor) -> Tensor:
-        """Augmented images: indices (M,) and crops (M, 2, 3) on the CPU -> (M, 3, size, size)."""
-        images = crop(self.images[indices].float(), crops.to(self.images.device), self.size)
-        return normalise(images, self.mean, self.std)
+    def _resampled(self, indices: Tensor, boxes: Tensor, interpolation: str) -> Tensor:
+        pictures, size = self.pictures, self.recipe.size
+        if pictures.equal:
+            chosen = pictures.pixels[indices.to(pictures.pixels.device)].to(self.device)
+            if _as_they_are(boxes, pictures.pixels.shape[-2:], size):
+                pixels = chosen.float()
+            else:
+                pixels = resample(chosen, boxes, size, interpolation)  # type: ignore[arg-type]
+        else:
+            alone = [pictures[index].to(self.device).unsqueeze(0) for index in indices.tolist()]
+            cut = zip(alone, boxes.split(1), strict=True)
+            pixels = torch.cat([resample(one, box, size, interpolation) for one, box in cut])  # type: ignore[arg-type]
+        return (pixels / 255 - self.mean) / self.std
+
+
+def _as_they_are(boxes: Tensor, shape: torch.Size, size: int) -> bool:
+    """Whether the boxes take whole pictures of the input's size."""
+    identity = torch.tensor([0, size, size, 0, 0])
+    return tuple(shape) == (size, size) and bool((boxes == identity).all())
 
 
 def image_inputs(
-    data: ImageData, backbone: Backbone, config: DataConfig, device: torch.device
+    data: ImageData, backbone: Backbone, config: ImageConfig, device: torch.device
 ) -> tuple[ImageInput, ImageInput]:
-    """Training and test images of a data set as a backbone wants them."""
-    mean = torch.tensor(config.mean or backbone.mean, device=device)
-    std = torch.tensor(config.std or backbone.std, device=device)
-    train, test = data.train_images.to(device), data.test_images.to(device)
-    return ImageInput(train, backbone.size, mean, std), ImageInput(test, backbone.size, mean, std)
+    """Training and test pictures of a data set as a backbone wants them.
+
+    Raises:
+        InputError: the cache keeps fewer pixels of a picture than the recipe resizes it to.
+    """
+    how = recipe(config.data, config.dataset, backbone.size, backbone.scaling)
+    check_bound(config, how)
+    return ImageInput(data.train, how, device), ImageInput(data.test, how, device)
+
+
+def check_bound(config: ImageConfig, how: Recipe) -> None:
+    """Raises InputError where pictures are shrunk, when they are decoded, below what the recipe makes of them."""
+    needed = max(how.size, how.edge or 0)
+    if bound(config.data, how.size) < needed:
+        raise InputError(
+            f"data.max_shorter_side={config.data.max_shorter_side}: data.transform={config.data.transform} needs the "
+            f"original pictures and resizes them to {needed} pixels; allowed: {needed} or more"
+        )

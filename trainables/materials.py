@@ -7,6 +7,8 @@ from typing import TypeVar
 from trainables.backbones import load_backbone
 from trainables.configs import ImageConfig
 from trainables.data import ImageData, known_classes, load_images
+from trainables.inputs import check_bound
+from trainables.transforms import recipe
 
 C = TypeVar("C", bound=ImageConfig)
 
@@ -38,6 +40,8 @@ def image_materials(configs: Sequence[C], load: bool, check: Callable[[C, ImageD
     """
     first = configs[0]
     backbone = load_backbone(first.backbone, pretrained=load)
+    for config in configs:
+        check_bound(config, recipe(config.data, config.dataset, backbone.size, backbone.scaling))
     classes = None if load else known_classes(first.dataset, first.data)
     if classes is not None:
         return Materials(classes)

@@ -158,7 +158,7 @@ def match_update(bank: Bank, before: Tensor, rates: Tensor, group: str, referenc
 def learning_rates(
     base: Tensor, epoch: int, epochs: int, step: Tensor, eta_min: float = 0.0, warmup_steps: int = 0
 ) -> Tensor:
-    """Cosine per epoch to a floor, after a linear warm-up.
+    """Cosine per epoch to a floor, after a linear warm-up that starts at 0.
 
     Args:
         base: initial learning rates (K, G). A rate below ``eta_min`` (such as 0: frozen) stays as it is.
@@ -171,11 +171,11 @@ def learning_rates(
     cosine = floor + (base - floor) * (1 + math.cos(math.pi * epoch / epochs)) / 2
     if not warmup_steps:
         return cosine
-    return cosine * torch.clamp((step.to(base) + 1) / warmup_steps, max=1.0).unsqueeze(1)
+    return cosine * torch.clamp(step.to(base) / warmup_steps, max=1.0).unsqueeze(1)
 
 
 def linear_rates(base: Tensor, step: Tensor, steps: int, warmup_steps: int) -> Tensor:
-    """Linear rise over the first ``warmup_steps`` steps, then linear fall that would reach 0 after the last step.
+    """Linear rise from 0 over the first ``warmup_steps`` steps, then linear fall that would reach 0 after the last.
 
     Args:
         base: highest learning rates (K, G).
@@ -183,9 +183,9 @@ def linear_rates(base: Tensor, step: Tensor, steps: int, warmup_steps: int) -> T
         steps: steps of the whole run.
 
     Returns:
-        Rates of the next step (K, G). None is 0: the first is base / warmup_steps, the last
-        base / (steps - warmup_steps).
+        Rates of the next step (K, G); the first is 0 where there is a warm-up.
+
+    Source: ``transformers.get_linear_schedule_with_warmup``.
     """
-    rise = (step + 1) / max(warmup_steps, 1)
-    fall = (steps - step) / max(steps - warmup_steps, 1)
-    return base * torch.minimum(rise, fall).clamp(max=1.0).to(base).unsqueeze(1)
+    rise, fall = step / max(warmup_steps, 1), (steps - step) / max(steps - warmup_steps, 1)
+    return base * torch.where(step < warmup_steps, rise, fall).to(base).unsqueeze(1)

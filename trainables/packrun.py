@@ -67,12 +67,15 @@ class PackRun(ABC):
             self.log(k, "timing", name, seconds / len(self.seeds), task, epoch)
 
     def log_costs(self, clock: StepClock, task: int | None = None, epoch: int | None = None) -> None:
-        """Median time of a step since the last call, shared equally by the replicas, and the peak memory of all."""
+        """Median wall time of a step since the last call, of the pack and a replica's share of it, the number of
+        replicas that shared it, and the peak memory of all."""
         step_s, peak = clock.median(), peak_memory_mib(clock.device)
+        costs = {"peak_memory_mib": peak, "pack": float(len(self.seeds))}
         if step_s is not None:
-            self.log_timing("step_time_s", step_s, task, epoch)
+            costs |= {"step_time_s": step_s, "step_share_s": step_s / len(self.seeds)}
         for k in range(len(self.seeds)):
-            self.log(k, "timing", "peak_memory_mib", peak, task, epoch)
+            for name, value in costs.items():
+                self.log(k, "timing", name, value, task, epoch)
 
     def mark_diverged(self, fine: Tensor, task: int | None = None, epoch: int | None = None) -> None:
         """Take replicas that are not ``fine``, bool (K,), out of training; the others stay bit-equal."""

@@ -1,11 +1,10 @@
 """Which parts of a backbone a method trains."""
 
-import re
 from dataclasses import dataclass
 
 from torch import nn
 
-from trainables.adapters import Placement, find_sites
+from trainables.adapters import Placement, block_number, find_sites
 from trainables.configs import HybridConfig, Policy, RankConfig
 from trainables.errors import InputError
 
@@ -37,13 +36,14 @@ def choose(model: nn.Module, config: HybridConfig | RankConfig) -> Trained:
     if config.trains_lora:
         lora = find_sites(model, "linear", config.layers)
     if config.method in ("norm", "hybrid_parallel", "hybrid_layerwise"):
+        _check_norms(model, config.method)
         norms = tuple(path for path, module in model.named_modules() if _affine_norm(module))
     if isinstance(config, HybridConfig) and config.policy is not None:
         depth = len(model.blocks)  # type: ignore[arg-type]
         with_lora = lora_blocks(config.policy, depth)
         others = set(range(depth)) - with_lora  # the final norm is in no block, so it stays frozen
-        lora = Placement("linear", {path: dims for path, dims in lora.sites.items() if _block(path) in with_lora})
-        norms = tuple(path for path in norms if _block(path) in others)
+        lora = Placement("linear", {path: dims for path, dims in lora.sites.items() if block_number(path) in with_lora})
+        norms = tuple(path for path in norms if block_number(path) in others)
         if not lora.sites:
             listed = ", ".join(map(str, sorted(with_lora)))
             raise InputError(
@@ -57,21 +57,34 @@ def choose(model: nn.Module, config: HybridConfig | RankConfig) -> Trained:
 def lora_blocks(policy: Policy, depth: int) -> set[int]:
     """Blocks, counted from 0, that get LoRA; the LayerNorms of all the others are trained.
 
-    ``deep_lora`` takes the last third of the blocks (at least one), ``shallow_lora`` the first third, ``alternate``
-    blocks 0, 2, 4, ...
+    ``deep_lora`` takes those from int(2 depth / 3) on, ``shallow_lora`` as many from the front, ``even_lora`` blocks 0,
+    2, 4, ... and ``odd_lora`` blocks 1, 3, 5, ...
     """
-    third = max(1, depth // 3)
+    cut = 2 * depth // 3
     return {
-        "deep_lora": set(range(depth - third, depth)),
-        "shallow_lora": set(range(third)),
-        "alternate": set(range(0, depth, 2)),
+        "deep_lora": set(range(cut, depth)),
+        "shallow_lora": set(range(depth - cut)),
+        "even_lora": set(range(0, depth, 2)),
+        "odd_lora": set(range(1, depth, 2)),
     }[policy]
+
+
+def _check_norms(model: nn.Module, method: str) -> None:
+    """Raises InputError where some of the model's norms are none that can be trained here."""
+    others = [path for path, module in model.named_modules() if _other_norm(module)]
+    if others:
+        kinds = sorted({type(model.get_submodule(path)).__name__ for path in others})
+        shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if len(others) > 3 else "")
+        raise InputError(
+            f"method={method}: trains LayerNorms, and this backbone has {' and '.join(kinds)} ({shown}); allowed: "
+            "head, lora, full"
+        )
+
+
+def _other_norm(module: nn.Module) -> bool:
+    own = any(True for _ in module.parameters(recurse=False))
+    return own and "norm" in type(module).__name__.lower() and not isinstance(module, nn.LayerNorm)
 
 
 def _affine_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.LayerNorm) and module.elementwise_affine
-
-
-def _block(path: str) -> int | None:
-    found = re.match(r"blocks\.(\d+)\.", path)
-    return int(found[1]) if found else None

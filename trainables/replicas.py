@@ -94,7 +94,7 @@ class Pack(Replicas):
         device: torch.device,
     ) -> None:  # fmt: skip
         self.parts = tuple(parts)
-        placement = find_sites(backbone.model, config.placement, config.layers)
+        placement = find_sites(backbone.model, config.placement, config.layers, adapted_blocks(backbone, config))
         check_rank(config.rank, placement.sites)
         bottleneck = config.placement == "parallel"
         parameters = head_parameters(backbone.dim, classes)
@@ -137,6 +137,20 @@ class Pack(Replicas):
         return not any(bool(self.bank.views[name].any()) for name in outputs)
 
 
+def adapted_blocks(backbone: Backbone, config: NestedConfig) -> range:
+    """Blocks with adapters, counted from 0.
+
+    Raises:
+        InputError: the backbone has no such block.
+    """
+    depth = len(backbone.model.blocks)
+    end = depth - 1 if config.adapt_end_layer is None else config.adapt_end_layer
+    for name, number in (("adapt_start_layer", config.adapt_start_layer), ("adapt_end_layer", end)):
+        if number >= depth:
+            raise InputError(f"{name}={number}: {config.backbone} has {depth} blocks; allowed: 0..{depth - 1}")
+    return range(config.adapt_start_layer, end + 1)
+
+
 def check_rank(rank: int, sites: Mapping[str, tuple[int, int]]) -> None:
     """Raises InputError when ``rank`` is above the width of one of the adapted layers (path -> (d_in, d_out))."""
     width = min(min(dims) for dims in sites.values())
@@ -145,8 +159,9 @@ def check_rank(rank: int, sites: Mapping[str, tuple[int, int]]) -> None:
 
 
 def head_parameters(dim: int, classes: int, std: float | None = None) -> dict[str, Parameter]:
-    """Linear head (dim, classes) with zero bias; weights uniform with ``std``, by default 1 / sqrt(dim) (Kaiming)."""
-    bound = math.sqrt(3.0 / dim) if std is None else math.sqrt(3.0) * std
+    """Linear head (dim, classes) with zero bias; weights uniform with ``std``, by default in +-1 / sqrt(dim), which is
+    Kaiming-uniform with a = sqrt(5)."""
+    bound = 1.0 / math.sqrt(dim) if std is None else math.sqrt(3.0) * std
     return {
         "head.weight": Parameter((dim, classes), "head", bound),
         "head.bias": Parameter((1, classes), "head"),

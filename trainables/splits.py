@@ -16,7 +16,7 @@ def check(config: HybridConfig, data: ImageData) -> None:
     Raises:
         InputError: LoRA frozen through the whole run, or a held-out part that leaves a class without training images.
     """
-    images = len(Split.of(config, data.train_labels, seed=0).train)  # every seed's has this size
+    images = len(Split.of(config, data.train.labels, seed=0).train)  # every seed's has this size
     config.check_freeze(config.epochs * steps_per_epoch(config, images))
 
 

@@ -1,12 +1,13 @@
 """Class-incremental splits: class orders, tasks, validation carved out by seed, padded batches of a pack."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from trainables.configs import ClassIncrementalConfig, task_sizes
 from trainables.errors import InputError
-from trainables.seeding import generator, permutation
+from trainables.seeding import generator
 
 
 class ClassIncremental:
@@ -36,12 +37,7 @@ class ClassIncremental:
         sizes = task_sizes(classes, config.init_cls, config.increment)
         self.seeds = tuple(seeds)
         self.bounds = [0, *torch.tensor(sizes).cumsum(0).tolist()]
-        orders = [
-            permutation(
-                classes, seed if config.class_order_seed == "replica" else config.class_order_seed, "class_order"
-            )
-            for seed in seeds
-        ]
+        orders = [class_order(config, classes, seed) for seed in seeds]
         self.position = torch.stack([torch.argsort(order) for order in orders])
         self.train: list[list[torch.Tensor]] = []  # [replica][task] -> indices into the training images
         self.validation: list[list[torch.Tensor]] = []
@@ -63,35 +59,45 @@ class ClassIncremental:
             indices[(low <= column) & (column < high)] for low, high in zip(self.bounds, self.bounds[1:], strict=False)
         ]
 
-    def epoch(self, task: int, epoch: int, batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Shuffled training batches of one epoch.
-
-        Yields:
-            indices int64 (K, B) into the training images and valid bool (K, B). The last batch is padded; a replica
-            whose task is smaller than its neighbours' yields batches without any valid image at the end.
-        """
-        orders = [
+    def shown(self, task: int, epoch: int) -> list[torch.Tensor]:
+        """The training images of a task in the order in which an epoch shows them, one int64 (n_k,) per replica."""
+        return [
             indices[task][torch.randperm(len(indices[task]), generator=generator(seed, "order", task, epoch))]
             for seed, indices in zip(self.seeds, self.train, strict=True)
         ]
-        return padded_batches(orders, batch_size)
-
-    def steps_per_epoch(self, task: int, batch_size: int) -> int:
-        return max(-(-len(indices[task]) // batch_size) for indices in self.train)
 
 
-def padded_batches(indices: Sequence[torch.Tensor], batch_size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Cut K index lists into batches (K, B) with a validity mask (K, B); B is ``batch_size`` for every batch, so that
-    a replica's arithmetic does not depend on its neighbours."""
-    longest = max(len(row) for row in indices)
-    for start in range(0, longest, batch_size):
-        chunk = torch.zeros(len(indices), batch_size, dtype=torch.long)
-        valid = torch.zeros(len(indices), batch_size, dtype=torch.bool)
-        for k, row in enumerate(indices):
-            part = row[start : start + batch_size]
-            chunk[k, : len(part)] = part
-            valid[k, : len(part)] = True
-        yield chunk, valid
+def class_order(config: ClassIncrementalConfig, classes: int, seed: int) -> torch.Tensor:
+    """Label ids in the order in which tasks take them, int64 (C,), for the replica ``seed``.
+
+    Source: the habit of the field, ``numpy.random.RandomState(seed).permutation(C)``; with 1993 and 100 classes it
+    begins 68, 56, 78, 8, 23.
+    """
+    order = config.class_order
+    if order == "labels":
+        return torch.arange(classes)
+    if isinstance(order, tuple):
+        return torch.tensor(order)
+    drawn = np.random.RandomState(seed if order == "replica" else order).permutation(classes)
+    return torch.from_numpy(drawn)
+
+
+def padded_batches(rows: Sequence[torch.Tensor], batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cut K lists into batches of one size, so that a replica's arithmetic does not depend on its neighbours.
+
+    Args:
+        rows: K tensors (n_k, ...), alike but for n_k.
+
+    Returns:
+        batches (steps, K, batch_size, ...), zeros where a replica has no more rows, and valid, bool
+        (steps, K, batch_size). A replica with fewer rows than its neighbours has batches without any at the end.
+    """
+    steps = -(-max(len(own) for own in rows) // batch_size)
+    batches = torch.zeros(len(rows), steps * batch_size, *rows[0].shape[1:], dtype=rows[0].dtype)
+    valid = torch.zeros(len(rows), steps * batch_size, dtype=torch.bool)
+    for k, own in enumerate(rows):
+        batches[k, : len(own)], valid[k, : len(own)] = own, True
+    return tuple(part.unflatten(1, (steps, batch_size)).transpose(0, 1) for part in (batches, valid))  # type: ignore[return-value]
 
 
 def carve(labels: torch.Tensor, fraction: float, draw: torch.Generator, name: str) -> tuple[torch.Tensor, torch.Tensor]:

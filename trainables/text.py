@@ -1,11 +1,10 @@
 """Text data sets as token ids: found through ``datasets``, tokenised once per node, cached under a content hash.
 
-The cache file is a safetensors file that every worker maps read-only, as that of ``trainables.data`` for images.
+The cache holds a safetensors file that every worker maps read-only.
 """
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from trainables.cache import cached
 from trainables.configs import TextDataConfig
-from trainables.data import cache_dir
 from trainables.errors import InputError
 from trainables.text_source import Examples, TextSource, open_text
 from trainables.tokenizing import fingerprint, load_tokenizer
@@ -74,26 +73,21 @@ def load_text(dataset: str, data: TextDataConfig, tokenizer_name: str) -> TextDa
     Raises:
         InputError: data or tokenizer not there, a column missing, fewer examples than asked for.
     """
-    from filelock import FileLock
-
     tokenizer, source = load_tokenizer(tokenizer_name), open_text(dataset)
     length = min(data.max_length, tokenizer.model_max_length)
     selection = [data.train_examples, data.test_examples, length]
-    identity = json.dumps([CACHE_VERSION, source.identity, fingerprint(tokenizer), selection])
-    path = cache_dir() / "text" / f"{hashlib.sha256(identity.encode()).hexdigest()[:24]}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        with FileLock(f"{path}.lock"):
-            if not path.exists():
-                _tokenise(source, data, tokenizer, length, path)
-    with safe_open(path, framework="pt") as file:
+    path = cached(
+        "text", [CACHE_VERSION, source.identity, fingerprint(tokenizer), selection],
+        lambda to: _tokenise(source, data, tokenizer, length, to),
+    )  # fmt: skip
+    with safe_open(path / "texts.safetensors", framework="pt") as file:
         about = file.metadata()
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (safe_open is no mapping)
     names = tuple(json.loads(about["class_names"]))
     return TextData(**tensors, class_names=names, pad_id=int(about["pad_id"]), content_hash=about["content_hash"])
 
 
-def _tokenise(source: TextSource, data: TextDataConfig, tokenizer: Any, length: int, path: Path) -> None:
+def _tokenise(source: TextSource, data: TextDataConfig, tokenizer: Any, length: int, folder: Path) -> None:
     train, test, names = source.labelled()
     tensors: dict[str, Tensor] = {}
     for split, examples, wanted in (("train", train, data.train_examples), ("test", test, data.test_examples)):
@@ -108,9 +102,7 @@ def _tokenise(source: TextSource, data: TextDataConfig, tokenizer: Any, length: 
         digest.update(tensors[name].numpy().tobytes())
     about = {"class_names": json.dumps(names), "pad_id": str(tokenizer.pad_token_id)}
     about |= {"content_hash": digest.hexdigest(), "dataset": Path(source.dataset).name}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata=about)
-    os.replace(temporary, path)
+    save_file(tensors, folder / "texts.safetensors", metadata=about)
 
 
 def subsample(examples: Examples, wanted: int | None, field: str, dataset: str) -> Examples:

@@ -18,6 +18,7 @@ from torch import Tensor
 from trainables.bank import Bank, Parameter, per_replica
 from trainables.checkpoint import Checkpoints
 from trainables.configs import TheoryConfig
+from trainables.device import device
 from trainables.materials import Materials
 from trainables.packrun import PackRun, Report, carry_out
 from trainables.seeding import generator
@@ -70,7 +71,7 @@ class TheoryRun(PackRun):
     def __init__(self, config: TheoryConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
         self.config = config
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device()
         shapes = {f"{factor}.{rank}": shape for rank in config.ranks for factor, shape in self._shapes(rank).items()}
         # Kaiming's uniform for A and zeros for B, as LoRA starts
         parameters = {
