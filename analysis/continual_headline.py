@@ -122,9 +122,7 @@ def _notes(run: Run) -> str:
 
 
 def _beside_noise(one: Difference, values: dict[str, float]) -> str:
-    chance = "p < 0.001" if one.p < 0.001 else f"p = {one.p:.2f}"
-    verdict = "is within seed noise" if one.p > 1 - CONFIDENCE else "is beyond seed noise"
     return (
-        f"the reported {100 * values[one.first]:.2f} against {100 * values[one.second]:.2f} ({one.first}, {one.second})"
-        f" {verdict} ({chance})"
+        f"two seeds differ by as much as the reported {100 * values[one.first]:.2f} and {100 * values[one.second]:.2f} "
+        f"({one.first}, {one.second}) in {one.as_far} of {one.pairs} measured pairs"
     )

@@ -18,8 +18,9 @@ TEMPLATE = "report.html.j2"
 COMMON_METHODS = (
     "The unit is a configuration measured over seeds; seeds share initialisation, data order and augmentation between "
     "configurations, so configurations are compared within a seed (paired).",
-    "Unfinished, failed and diverged replicas are counted and never enter a mean; numbers labelled as reported come "
-    "from the notes and enter no statistic.",
+    "Unfinished, failed and diverged replicas are counted and never enter a mean, but for contrasts, which give failed "
+    "and diverged ones the worst value of the run; numbers labelled as reported come from the notes and enter no "
+    "statistic.",
 )
 
 

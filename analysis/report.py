@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis.continual_headline import continual_headline
+from analysis.contrast_section import contrast_headline, contrast_section, reported_twice_sentence
 from analysis.differences import differences
 from analysis.document import Report, Section
 from analysis.headline import three_sentences, tuning_headline
@@ -25,7 +26,7 @@ from analysis.rank_series import FINAL
 from analysis.rank_tables import rank_table, saturation_table, scaling_table
 from analysis.ranking import floor_effects, rankings
 from analysis.records import STUDY_FILE, RecordsError, Run, read_run
-from analysis.reference_lines import ncm_sentence
+from analysis.reference_lines import below_frozen_sentence, ncm_sentence
 from analysis.search_plots import importance_bars, optimism_gap, search_history
 from analysis.search_sentences import SEARCH_METHODS, race_sentences, search_answer
 from analysis.search_series import found_by
@@ -96,7 +97,7 @@ def continual_report(run: Run, folder: Path) -> Report:
     split = variance_split([run.whole], np.random.default_rng(0), "final_accuracy")
     return Report(
         question=_question(run),
-        answer=continual_headline(run, found, split) or details,
+        answer=_with_contrasts(run, continual_headline(run, found, split)) or details,
         details=details,
         tables=tables + ([difference_table(run, found)] if found else []),
         sentences=[sentence for sentence in (ncm_sentence(run),) if sentence],
@@ -133,7 +134,7 @@ def tuning_report(run: Run, folder: Path) -> Report:
     details = tuning_answer(run, found, orders, floors["final_top1"])
     return Report(
         question=_question(run),
-        answer=tuning_headline(run, found, orders, floors["final_top1"]) or details,
+        answer=_with_contrasts(run, tuning_headline(run, found, orders, floors["final_top1"])) or details,
         details=details,
         tables=[table for table in tables if table],
         sentences=schedule_sentences(run),
@@ -223,12 +224,21 @@ REPORTS: dict[str, Callable[[Run, Path], Report]] = {
 }
 _OF_SEEDS = [instability_section, variance_section, notes_section]
 SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
-    "continual": [*_OF_SEEDS, continual_section],
-    "tuning": [pareto_section, *_OF_SEEDS],
+    "continual": [contrast_section, *_OF_SEEDS, continual_section],
+    "tuning": [contrast_section, pareto_section, *_OF_SEEDS],
     "theory": [],
     "rank": [pareto_section, *_OF_SEEDS],
     "search": [],
 }
+
+
+def _with_contrasts(run: Run, headline: list[str]) -> list[str]:
+    """The answer of a study that declares contrasts begins with them."""
+    first = contrast_headline(run)
+    if not first:
+        return headline
+    beside = [reported_twice_sentence(run), below_frozen_sentence(run)] if run.study["report"] == "continual" else []
+    return [*first, *filter(None, beside), *headline]
 
 
 def _question(run: Run) -> str:

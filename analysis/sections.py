@@ -48,8 +48,8 @@ VARIANCE_METHODS = [
     "test (Carpenter 1999). Power: paired t test, noncentral t distribution (Cohen 1988), for one comparison."
 ]
 NOTES_METHODS = [
-    "Against the notes: prediction interval for one further seed (Hahn 1969); a reported difference beside that of two "
-    "single measured seeds (t distribution with Welch's degrees of freedom, and by counting the measured pairs)."
+    "Against the notes: prediction interval for one further seed (Hahn 1969); a reported difference beside those of "
+    "two single measured seeds, by counting the measured pairs."
 ]
 
 
