@@ -13,7 +13,7 @@ from analysis.instability import Collapse, collapses
 from analysis.records import Run
 from analysis.sentences import MOST_NAMED, joined
 
-# Final metric by column; the last three are changes in points.
+# Final metric by column.
 MEASURES = {
     "final accuracy": "final_accuracy",
     "frozen backbone (same head)": "final_frozen_accuracy",
@@ -27,6 +27,16 @@ MEASURES = {
     "forward transfer": "forward_transfer",
 }
 CHANCE, BELOW_FROZEN, BELOW_NCM = "chance", "below frozen, or diverged", "below nearest class mean"
+_MEANINGS = {
+    "frozen backbone (same head)": "Frozen backbone: the trained head without adapters.",
+    "nearest class mean": "Nearest class mean (cosine) and joint head, trained on all classes at once, take the frozen "
+    "features.",
+    "recency": "Recency: share of the predictions that fall into the newest task.",
+    "forgetting": "Forgetting and transfer are in points.",
+    BELOW_FROZEN: "Below frozen: seeds that ended below their own frozen backbone or diverged, with the exact 95 % "
+    "interval of the rate.",
+    BELOW_NCM: "Below nearest class mean: also those that failed.",
+}
 
 
 def reference_table(run: Run) -> Table | None:
@@ -52,13 +62,8 @@ def reference_table(run: Run) -> Table | None:
         f"{below.loc[label, 'below']} of {below.loc[label, 'n']}" if label in below.index else None for label in labels
     ]
     shown = {heading: cells for heading, cells in columns.items() if any(cell is not None for cell in cells)}
-    caption = (
-        "In per cent, after the last task. Frozen backbone: the trained head without adapters. Nearest class mean "
-        "(cosine) and joint head, trained on all classes at once, take the frozen features. Recency: share of the "
-        "predictions that fall into the newest task. Transfer and forgetting are in points. Below frozen: seeds that "
-        "ended below their own frozen backbone or diverged, with the exact 95 % interval of the rate. Below nearest "
-        f"class mean: also those that failed. {measured_caption(run)}"
-    )
+    said = " ".join(["In per cent, after the last task.", *(text for key, text in _MEANINGS.items() if key in shown)])
+    caption = f"{said} {measured_caption(run)}"
     rows = [list(row) for row in zip(*shown.values(), strict=True)]
     return Table("Reference lines and measures", list(shown), rows, caption, "references")
 

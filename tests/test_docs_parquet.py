@@ -7,7 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 from conftest import REPOSITORY
+from synthetic import replica_rows, tuning_rows
 
+from analysis.finals import final_metrics
 from analysis.records import METRICS_SCHEMA, SCHEMA_VERSION, TRIALS_SCHEMA
 from analysis.search_records import DYNAMIC, IMPORTANCE_SCHEMA, SEARCH_SCHEMA
 
@@ -47,6 +49,13 @@ def test_columns_types_units_and_meanings_are_those_of_the_schema(heading: str, 
         ]
     assert rows_under(heading) == expected
     assert f"`schema_version` (now {SCHEMA_VERSION})" in TEXT
+
+
+def test_the_final_metrics_are_those_that_replicas_have() -> None:
+    named = {name for row in rows_under("Final metrics") for name in re.findall(r"`([a-z0-9_]+)`", row[0])}
+    tuning = tuning_rows("t", 0, 0.9, {"method": "lora", "eta_min": 0.0, "epochs": 3, "freeze_lora_steps": 0})
+    known = final_metrics("continual", replica_rows("t", 0, 0.5, 3), 3) | final_metrics("tuning", tuning, 3)
+    assert named <= set(known) and len(named) > 20
 
 
 @pytest.mark.parametrize("library", EXAMPLES)

@@ -2,15 +2,20 @@
 
 import json
 import os
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
 
+from analysis import style
 from analysis.records import read_run
+from analysis.report import build_report
 
 FOLDER = REPOSITORY / "analysis" / "notebooks"
 NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+EXPORTS = sorted(path.name for path in (FOLDER / "data").iterdir() if path.is_dir())
 
 
 def test_the_notebooks_are_there() -> None:
@@ -35,6 +40,17 @@ def test_the_exports_are_small_and_name_no_machine() -> None:
         assert not run.trials["mlflow_run_id"].notna().any()
         text = (folder / "study.json").read_text()
         assert "sqlite:" not in text and "/tmp" not in text and "/home" not in text
+
+
+@pytest.mark.parametrize("name", EXPORTS)
+def test_the_exports_of_earlier_versions_are_still_reported(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "DPI", 40)
+    run_dir = Path(shutil.copytree(FOLDER / "data" / name, tmp_path / name))
+    report = build_report(run_dir)
+    assert len(report.answer) == 3 and report.tables
+    assert not re.search(r"\bnan\b", report.markdown.read_text(), re.IGNORECASE)
 
 
 @pytest.mark.slow
