@@ -19,7 +19,8 @@ class TextDataConfig(HeldOutData):
     )
 
 
-QUERY_AND_VALUE = r".*\.attention\.(self\.(query|value)|(q|v)_lin)"
+QUERY_AND_VALUE = r".*\.(query|value|(query|value|q|v)_proj|(q|v)_lin|attn\.(q|v))"
+"""The projections of BERT and its kin, of DeBERTa and decoder-only models, of DistilBERT and of MPNet."""
 
 
 class RankConfig(TestedConfig):
