@@ -5,6 +5,8 @@ Weights are read from safetensors. Of a model that only has a ``pytorch_model.bi
 """
 
 import hashlib
+import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.func import functional_call
-from transformers import AutoModel, BertConfig, PretrainedConfig
+from transformers import MODEL_MAPPING, AutoModel, BertConfig, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
 from trainables.dropout import ATTENTION
 from trainables.errors import InputError
 from trainables.hub import offline_if_unreachable
+from trainables.text_probe import Reading, probe, states
 
 EMBEDDED = {"review_bert": Path(__file__).parent / "weights" / "review_bert"}
 KNOWN: dict[str, dict[str, int]] = {
@@ -33,6 +36,9 @@ KNOWN: dict[str, dict[str, int]] = {
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 WITHOUT_POOLER = ("camembert", "roberta", "xlm-roberta")
 """Types whose pretrained weights have no pooler although the architecture has one."""
+HEAD_DROPOUT = ("classifier_dropout", "classifier_dropout_prob", "seq_classif_dropout", "cls_dropout",
+                "hidden_dropout_prob")  # fmt: skip
+"""Names under which configurations have the rate before the classification head; the first that is there counts."""
 
 
 class Tokens(NamedTuple):
@@ -52,6 +58,7 @@ class TextBackbone:
         vocabulary: token ids are below it.
         positions: most tokens of a text.
         head_dropout: rate before the classification head, as the model's own classifier has it.
+        reading: what the model says of itself; None on the meta device.
         weights_hash: sha256 over the names and values of all tensors, or "" without weights.
     """
 
@@ -60,15 +67,15 @@ class TextBackbone:
     vocabulary: int
     positions: int
     head_dropout: float
+    reading: Reading | None
     weights_hash: str
 
     def pooled(self, tokens: Tokens, replaced: Mapping[str, Tensor] | None = None) -> Tensor:
-        """The pooler's output, or of a model without one the first token's, (M, D); ``replaced`` stands for parameters
-        so named."""
-        inputs = {"input_ids": tokens.ids, "attention_mask": tokens.mask}
+        """The last token's state where tokens see only those before them, else the pooler's output, or of a model
+        without one the first token's, (M, D); ``replaced`` stands for parameters so named."""
+        inputs = {"input_ids": tokens.ids, "attention_mask": tokens.mask.long()}
         out = self.model(**inputs) if replaced is None else functional_call(self.model, dict(replaced), (), inputs)
-        pooled = getattr(out, "pooler_output", None)
-        return out.last_hidden_state[:, 0] if pooled is None else pooled
+        return states(out).features(tokens.mask, self.reading is not None and self.reading.last)
 
 
 def load_text_backbone(name: str, pretrained: bool | None = True, weights_seed: int = 0) -> TextBackbone:
@@ -81,7 +88,8 @@ def load_text_backbone(name: str, pretrained: bool | None = True, weights_seed: 
         weights_seed: of the random weights.
 
     Raises:
-        InputError: unknown model, folder without configuration or weights, weights that do not fit, hub unreachable.
+        InputError: unknown model, folder without configuration or weights, weights that do not fit, hub unreachable, or
+            a model whose features would not be those of a text (``trainables.text_probe``).
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
@@ -90,8 +98,11 @@ def load_text_backbone(name: str, pretrained: bool | None = True, weights_seed: 
     if local is None and (name in EMBEDDED or name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise InputError(f"backbone {name!r}: no such folder; allowed: {_allowed()}")
     config = _config(name, local, needs_hub=pretrained is True)
-    options: dict[str, Any] = {"attn_implementation": ATTENTION}
-    if _has_no_pooler(config, local):
+    config.use_cache = False  # nothing is generated
+    kind = _kind(name, config)
+    replaceable = kind._supports_sdpa and getattr(kind, "_supports_attention_backend", False)
+    options: dict[str, Any] = {"attn_implementation": ATTENTION if replaceable else "eager"}
+    if _has_no_pooler(kind, config, local):
         options["add_pooling_layer"] = False
     if pretrained:
         model = _pretrained(name, local, config, options)
@@ -99,16 +110,52 @@ def load_text_backbone(name: str, pretrained: bool | None = True, weights_seed: 
         with torch.random.fork_rng(devices=[]), torch.device("meta" if pretrained is None else "cpu"):
             torch.manual_seed(weights_seed)
             model = _built(name, config, options)
+    _frozen_to_buffers(model)
     model.requires_grad_(False).eval()
-    first = (config.classifier_dropout if getattr(config, "classifier_dropout", None) is not None
-             else getattr(config, "seq_classif_dropout", getattr(config, "hidden_dropout_prob", 0.0)))  # fmt: skip
-    positions = int(config.max_position_embeddings)
-    if config.model_type in WITHOUT_POOLER:
-        positions -= int(config.pad_token_id or 0) + 1  # RoBERTa counts positions from behind the padding's
+    positions, reading = _positions(model), None
+    dim, vocabulary = int(config.hidden_size), int(config.vocab_size)
+    if pretrained is not None:
+        try:
+            reading = probe(model, dim, vocabulary, positions)
+        except InputError as error:
+            raise InputError(f"backbone {name!r}: {config.model_type} {error}") from error
+    rates = (getattr(config, key, None) for key in HEAD_DROPOUT)
     return TextBackbone(
-        model, int(config.hidden_size), int(config.vocab_size), positions, float(first),
+        model, dim, vocabulary, positions, float(next((rate for rate in rates if rate is not None), 0.0)), reading,
         "" if pretrained is None else _hash(model),
     )  # fmt: skip
+
+
+def _kind(name: str, config: PretrainedConfig) -> Any:
+    """The class that ``AutoModel`` builds; raises InputError where it is no text encoder and no decoder-only model."""
+    if getattr(config, "is_encoder_decoder", False):
+        raise InputError(f"backbone {name!r}: {config.model_type} is an encoder with a decoder; allowed: either alone")
+    kind: Any = MODEL_MAPPING.get(type(config), None)
+    if kind is None or not all(isinstance(getattr(config, key, None), int) for key in ("hidden_size", "vocab_size")):
+        raise InputError(f"backbone {name!r}: {config.model_type} is no text encoder and no decoder-only model")
+    return kind[0] if isinstance(kind, tuple) else kind
+
+
+def _frozen_to_buffers(model: nn.Module) -> None:
+    """What a model never trains, such as RoFormer's table of sines, is no parameter of full fine-tuning either."""
+    for path, value in list(model.named_parameters()):
+        if not value.requires_grad:
+            parent, _, name = path.rpartition(".")
+            module = model.get_submodule(parent)
+            delattr(module, name)
+            module.register_buffer(name, value.data)
+
+
+def _positions(model: nn.Module) -> int:
+    """Most tokens of a text; of a model without a limit very many."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    if not isinstance(most, int) or most < 1:
+        return sys.maxsize
+    for path, module in model.named_modules():
+        table = isinstance(module, nn.Embedding) and "position" in path and module.num_embeddings == most
+        if table and module.padding_idx is not None:  # RoBERTa's and MPNet's count from behind the padding's
+            return most - module.padding_idx - 1
+    return most
 
 
 def _allowed() -> str:
@@ -137,9 +184,9 @@ def _config(name: str, local: Path | None, needs_hub: bool) -> PretrainedConfig:
     return CONFIG_MAPPING[kind].from_dict(values)
 
 
-def _has_no_pooler(config: PretrainedConfig, local: Path | None) -> bool:
+def _has_no_pooler(kind: Any, config: PretrainedConfig, local: Path | None) -> bool:
     """Whether the pooler has to be left out: there are weights, and none of it."""
-    if config.model_type not in ("bert", *WITHOUT_POOLER):
+    if "add_pooling_layer" not in inspect.signature(kind.__init__).parameters:
         return False  # the architecture says by itself
     file = local / "model.safetensors" if local else None
     if file is None or not file.is_file():
@@ -154,7 +201,7 @@ def _has_no_pooler(config: PretrainedConfig, local: Path | None) -> bool:
 def _built(name: str, config: PretrainedConfig, options: dict[str, Any]) -> nn.Module:
     try:
         return AutoModel.from_config(config, dtype=torch.float32, **options)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # whatever a type makes of a configuration that it cannot use
         raise InputError(f"backbone {name!r}: cannot be built as a text encoder ({_first_line(error)})") from error
 
 

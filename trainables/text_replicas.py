@@ -9,6 +9,7 @@ from trainables.bank import per_replica
 from trainables.configs import RankConfig
 from trainables.dropout import Masks, ReplicaDropout, insert_dropout
 from trainables.text_backbones import TextBackbone, Tokens
+from trainables.text_targets import check_targets
 from trainables.tuned import TunedReplicas
 
 
@@ -23,15 +24,19 @@ class TextReplicas(TunedReplicas):
         masks: dropout is on within ``masks.drawn``.
 
     Raises:
-        InputError: rank above the width of a layer, or a regex that matches nothing.
+        InputError: rank above the width of a layer, a regex that matches nothing, or default layers that the model has
+            only in part.
     """
 
     def __init__(
         self, backbone: TextBackbone, config: RankConfig, classes: int, seeds: Sequence[int], device: torch.device
     ) -> None:
+        if config.trains_lora:
+            check_targets(backbone.model, config)
         super().__init__(backbone, config, classes, len(seeds), device)
         self.masks = Masks(self.bank, seeds)
-        insert_dropout(backbone.model, self.masks, config.dropout)
+        if (reading := backbone.reading) is not None:
+            insert_dropout(backbone.model, self.masks, config.dropout, reading.attention, reading.without_dropout)
         rate = backbone.head_dropout if config.dropout is None else config.dropout
         self.head_dropout: nn.Module = ReplicaDropout(self.masks, rate) if rate else nn.Identity()
 
