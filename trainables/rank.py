@@ -25,6 +25,7 @@ from trainables.tasks import carve
 from trainables.text import TextData, known_text_classes, load_text
 from trainables.text_backbones import TextBackbone, load_text_backbone
 from trainables.text_inputs import TextInput, text_logits
+from trainables.text_notices import text_notices
 from trainables.text_replicas import TextReplicas
 from trainables.tuned import base_rates
 
@@ -60,10 +61,7 @@ def materials(configs: Sequence[RankConfig], load: bool) -> Materials:
     """
     first = configs[0]
     backbone = load_text_backbone(first.backbone, first.pretrained if load else None, first.weights_seed)
-    notices = () if first.pretrained else (
-        f"{first.backbone} starts from random weights (pretrained=false, weights_seed={first.weights_seed}): "
-        "nothing here says what a pretrained model would reach",
-    )  # fmt: skip
+    notices = text_notices(backbone, configs)
     classes = None if load else known_text_classes(first.dataset)
     if classes is not None:
         return Materials(classes, notices=notices)
@@ -86,8 +84,8 @@ def check(config: RankConfig, data: TextData, backbone: TextBackbone) -> None:
     """Whether a configuration fits its data.
 
     Raises:
-        InputError: labels outside the head, tokens outside the vocabulary, texts longer than the positions, a held-out
-            part that leaves a class without training texts, or a warm-up as long as the run.
+        InputError: labels outside the head, tokens outside the vocabulary, texts without tokens or longer than the
+            positions, a held-out part that leaves a class without training texts, or a warm-up as long as the run.
     """
     for part, labels in (("training", data.train_labels), ("test", data.test_labels)):
         if int(labels.min()) < 0 or int(labels.max()) >= data.classes:
@@ -101,6 +99,8 @@ def check(config: RankConfig, data: TextData, backbone: TextBackbone) -> None:
             f"data.max_length={config.data.max_length}: a text has {longest} tokens and {config.backbone} "
             f"{backbone.positions} positions; allowed: 3..{backbone.positions}"
         )
+    if min(int(data.train_offsets.diff().min()), int(data.test_offsets.diff().min())) < 1:
+        raise InputError(f"dataset {config.dataset!r}: a text without tokens; allowed: texts of at least one token")
     highest = max(int(data.train_tokens.max()), int(data.test_tokens.max()))
     if highest >= backbone.vocabulary:
         raise InputError(
