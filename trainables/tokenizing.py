@@ -49,8 +49,12 @@ def load_tokenizer(name: str) -> Any:
             f"backbone {name!r}: tokenizer not in the local cache and the hub cannot be reached "
             f"({type(error).__name__}); pass --backbone FOLDER, or use --profile embedded"
         ) from error
+    if tokenizer.pad_token_id is None:  # as of GPT-2 and Llama; which token pads changes nothing behind a mask
+        tokenizer.pad_token = tokenizer.eos_token
     if not tokenizer.is_fast or tokenizer.pad_token_id is None:
-        raise InputError(f"backbone {name!r}: its tokenizer is slow or does not pad; allowed: fast, with a pad token")
+        raise InputError(
+            f"backbone {name!r}: its tokenizer is slow or does not pad; allowed: fast, with a pad or end token"
+        )
     return tokenizer
 
 
