@@ -37,7 +37,7 @@ REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
         "joint head on all classes\n(frozen backbone)",
         {"color": "#444444", "linestyle": "", "marker": "*", "markersize": 13},
     ),
-    "chance": ("chance", {"color": "#888888", "linestyle": "-", "linewidth": 0.8}),
+    "chance": ("chance", {"color": "#888888", "linestyle": "-.", "linewidth": 0.8}),
 }
 
 
