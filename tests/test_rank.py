@@ -117,8 +117,8 @@ def test_rows_are_the_vocabulary_of_the_report(make, tmp_path: Path) -> None:
     rows = run(make(data=TextDataConfig(max_length=24, val_fraction=0.2)), (0,), tmp_path)[0]
     expected = {("train", name) for name in ("loss", "lr/head", "lr/lora")}
     expected |= {(phase, name) for phase in ("eval", "val", "curve") for name in ("top1", "ece", "nll")}
-    expected |= {("diagnostics", "delta_norm"), ("timing", "peak_memory_mib")}
-    expected |= {("timing", f"{name}_s") for name in ("data", "train", "eval", "checkpoint", "step_time")}
+    expected |= {("diagnostics", "delta_norm"), ("timing", "peak_memory_mib"), ("timing", "pack")}
+    expected |= {("timing", f"{name}_s") for name in ("data", "train", "eval", "checkpoint", "step_time", "step_share")}
     assert {(row["phase"], row["name"]) for row in rows} == expected
     steps = [row["step"] for row in rows if row["name"] == "top1" and row["phase"] in ("curve", "eval")]
     assert steps == [0, 2, 5, 7, 10]  # 72 of 90 texts in batches of 16: before the first step, and twice an epoch
@@ -268,7 +268,7 @@ def test_full_equals_torch_adamw_on_transformers(make, encoder: str) -> None:
 def test_rates_rise_and_fall_linearly() -> None:
     base = torch.tensor([[1.0, 0.5]])
     rates = torch.cat([linear_rates(base, torch.tensor([step]), 10, 4) for step in range(10)])
-    assert rates[:, 0].tolist() == pytest.approx([1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
+    assert rates[:, 0].tolist() == pytest.approx([0, 1 / 4, 2 / 4, 3 / 4, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])
     assert torch.allclose(rates[:, 1], rates[:, 0] / 2)
     without = torch.cat([linear_rates(base, torch.tensor([step]), 4, 0) for step in range(4)])
     assert without[:, 0].tolist() == pytest.approx([1, 3 / 4, 2 / 4, 1 / 4])
@@ -277,9 +277,9 @@ def test_rates_rise_and_fall_linearly() -> None:
 def test_the_logged_rates_are_those_of_the_schedule(make, tmp_path: Path) -> None:
     rows = run(make(lr_lora=2e-3, warmup_fraction=0.25), (0,), tmp_path)[0]
     found = values(rows, "train", "lr/lora")
-    assert len(found) == 12 and found[:3] == pytest.approx([2e-3 / 3, 4e-3 / 3, 2e-3])
+    assert len(found) == 12 and found[:4] == pytest.approx([0.0, 2e-3 / 3, 4e-3 / 3, 2e-3])
     assert found[-1] == pytest.approx(2e-3 / 9) and max(found) == pytest.approx(2e-3)
-    assert values(rows, "train", "lr/head")[2] == pytest.approx(5e-3)
+    assert values(rows, "train", "lr/head")[3] == pytest.approx(5e-3)
 
 
 def test_the_rules_of_alpha_agree_where_they_meet(make, tmp_path: Path) -> None:
