@@ -33,8 +33,8 @@ SEEDS_000 = (
 )
 
 NOTES_LATER_SOURCE = (
-    "the notes' repository, later reports: minimal nested LoRA, loss of the task, 5 epochs, CIFAR-100 at 224 px, ViT-B/16, "
-    "one run each"
+    "the notes' repository, later reports: minimal nested LoRA, loss of the task, 5 epochs, CIFAR-100 at 224 px, "
+    "ViT-B/16, one run each"
 )
 NOTES_LATER = (
     Reported(configuration="loss=task", label="plain sum", metrics={"final_accuracy": 0.8134}),

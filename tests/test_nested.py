@@ -60,7 +60,7 @@ def unequal(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, unequal: str, tmp_path: Path) -> None:
-    """With classes of unequal sizes in an order of each replica's own, packs pad everywhere; nobody's numbers notice."""
+    """With classes of unequal sizes in an order of each replica's own, packs pad everywhere; no numbers notice."""
     made = config(
         tiny_backbone, dataset=unequal, init_cls=2, increment=2, batch_size=7, class_order="replica", log_every=1,
         data=DataConfig(val_fraction=0.34), eval_batch_size=8,

@@ -206,6 +206,8 @@ def main(argv: list[str] | None = None) -> None:
         **ARCHITECTURE,
         "mean": ",".join(map(str, MEAN)),
         "std": ",".join(map(str, STD)),
+        "crop_pct": "1.0",
+        "interpolation": "bilinear",
         "pretrain": text,
         "seed": options.seed,
         "steps": options.steps,
