@@ -11,7 +11,7 @@ _BOTH = {"method": ("hybrid_parallel", "hybrid_layerwise")}
 HYBRID = Space(
     {
         "method": Choice(("lora", "norm", "hybrid_parallel", "hybrid_layerwise")),
-        "policy": Choice(("deep_lora", "shallow_lora", "alternate"), when=_LAYERWISE),
+        "policy": Choice(("deep_lora", "shallow_lora", "even_lora"), when=_LAYERWISE),
         "lr": Float(1e-4, 3e-2, log=True),
         "lr_norm": Float(1e-4, 3e-2, log=True, when=_NORM),
         "lr_lora": Float(1e-4, 3e-2, log=True, when=_LORA),
@@ -19,6 +19,6 @@ HYBRID = Space(
         "eta_min": Float(1e-7, 1e-4, log=True, also=(0.0,)),
         "rank": Int(2, 32, log=True, when=_LORA),
         "freeze_lora_steps": Int(0, 40, step=10, when=_LORA),
-        "lr_parity": Choice((False, True), when=_BOTH),
+        "lr_parity": Choice(("off", "dynamic"), when=_BOTH),
     }
 )

@@ -71,7 +71,7 @@ def run_pack(task: dict[str, Any]) -> None:
         statuses = {seed: ("failed", text) for seed in replica_ids}
     else:
         statuses = {seed: ("diverged" if seed in diverged else "finished", None) for seed in replica_ids}
-    outcomes, notice = {}, _notice(pack["device"])
+    outcomes, notice = {}, _notice(pack["device"], pack["params"].get("precision"))
     for seed, (status, message) in statuses.items():
         outcome = Outcome(
             status=status, error=message, peak_memory_mib=_peak_memory_mib(pack["device"]), host=socket.gethostname(),
@@ -101,13 +101,15 @@ def prepare_device(device: str) -> None:
         torch.cuda.reset_peak_memory_stats()
 
 
-def _notice(device: str) -> str:
-    """What to say where a GPU was given and is not used."""
-    if device != "gpu":
-        return ""
+def _notice(device: str, precision: str | None) -> str:
+    """What to say where a GPU was given and is not used, or its precision was asked for and there is none."""
     from trainables.device import device as used
 
-    return "" if used().type == "cuda" else f"{socket.gethostname()}: a GPU was given and does not start: CPU used"
+    if device == "gpu" and used().type == "cpu":
+        return f"{socket.gethostname()}: a GPU was given and does not start: CPU used"
+    if precision == "fp16" and used().type == "cpu":
+        return "precision=fp16: on a CPU the run is in fp32, as the notes' code did there"
+    return ""
 
 
 def _peak_memory_mib(device: str) -> float:

@@ -3,7 +3,6 @@ again."""
 
 import copy
 import math
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -11,53 +10,34 @@ import pytest
 import timm
 import torch
 import torch.nn.functional as F
+from hybrids import CPU, DATA, config, on_steps
 from pydantic import ValidationError
+from torchmetrics.functional.classification import multiclass_calibration_error
 from training import check_pack_and_cut, numbers, trained, values
 
-from study.catalog import STUDIES
-from study.commands import show
 from trainables import calibration
 from trainables.backbones import load_backbone
-from trainables.configs import DataConfig, HybridConfig, aliases
+from trainables.configs import HybridConfig
 from trainables.data import load_images
 from trainables.diagnostics import StepClock
 from trainables.errors import InputError
+from trainables.evaluation import all_logits
 from trainables.hybrid import HybridRun, check, count_parameters, train
 from trainables.norms import NormAffine
-from trainables.optim import match_update
 from trainables.policies import lora_blocks
 from trainables.tuned import TunedReplicas
 
-DATA = DataConfig(classes="0:10", train_per_class=6, test_per_class=4, flip=False)
-CPU = torch.device("cpu")
 METHODS: dict[str, dict] = {
     "head": {"method": "head"},
     "norm": {"method": "norm"},
     "lora": {"method": "lora", "freeze_lora_steps": 3},
-    "parallel": {"method": "hybrid_parallel", "lr_parity": True},
+    "parallel": {"method": "hybrid_parallel", "lr_parity": "update_norm"},
     "layerwise": {"method": "hybrid_layerwise", "freeze_lora_steps": 3},
     "full": {"method": "full", "data": DATA.model_copy(update={"val_fraction": 0.2})},
 }
 
 
-def config(backbone: str, **settings: object) -> HybridConfig:
-    defaults = {"epochs": 2, "batch_size": 16, "rank": 4, "log_every": 1, "data": DATA}
-    return HybridConfig(backbone=backbone, **(defaults | settings))
-
-
 run = partial(trained, train)
-
-
-def on_steps(started: HybridRun, after: Callable[[], None]) -> None:
-    """Call ``after`` behind every update."""
-    original = started.update
-
-    def update(rates: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-        taken = original(rates, before)
-        after()
-        return taken
-
-    started.update = update  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +49,11 @@ def on_steps(started: HybridRun, after: Callable[[], None]) -> None:
         ("vit_small_patch16_224", 100, {"method": "hybrid_layerwise", "policy": "shallow_lora"}, 247_396),
         ("vit_small_patch16_224", 100, {"method": "hybrid_parallel"}, 628_324 + 57_700 - 38_500),
         ("vit_small_patch16_224", 100, {"method": "head"}, 38_500),
+        ("vit_small_patch16_224", 100, {"method": "hybrid_layerwise", "policy": "even_lora"}, 342_628),
+        ("vit_small_patch16_224", 100, {"method": "hybrid_layerwise", "policy": "odd_lora"}, 342_628),
+        ("vit_small_patch16_224", 100, {"method": "lora", "attn_only": True}, 38_500 + 12 * 18_432),
+        ("vit_small_patch16_224", 100, {"method": "hybrid_layerwise", "attn_only": True}, 38_500 + 4 * 18_432 + 12_288),
+        ("vit_tiny_patch16_224", 10, {"method": "hybrid_parallel", "lr_lora": 0.0}, 11_530),
         ("vit_tiny_patch16_224", 10, {"method": "norm"}, 11_530),
         ("vit_tiny_patch16_224", 10, {"method": "lora"}, 296_842),
     ],
@@ -117,7 +102,7 @@ def test_rows_are_the_vocabulary_of_the_report(tiny_backbone: str, tmp_path: Pat
     rows = run(config(tiny_backbone, method="hybrid_parallel"), (0,), tmp_path)[0]
     groups = ("head", "norm", "lora")
     expected = {("train", name) for name in ("loss", "weight_norm/lora", *(f"lr/{group}" for group in groups))}
-    expected |= {("eval", name) for name in ("top1", "ece", "nll")}
+    expected |= {("eval", name) for name in ("top1", "ece", "ece_batch", "nll")}
     expected |= {("diagnostics", f"{kind}/{g}") for g in groups for kind in ("grad_norm", "update_norm", "grad_cosine")}
     expected |= {("diagnostics", "interference"), ("calibration", "temperature")}
     expected |= {("calibration", f"{n}_{when}") for n in ("top1", "ece", "nll") for when in ("before", "after")}
@@ -177,25 +162,8 @@ def test_gradient_and_update_norms_are_means_over_the_steps(tiny_backbone: str) 
     assert values(started.rows[0], "diagnostics", "grad_cosine/norm") == [pytest.approx(turned, abs=1e-4)]
 
 
-def test_lora_is_bit_equal_while_frozen_and_moves_after(tiny_backbone: str, tmp_path: Path) -> None:
-    made = config(tiny_backbone, method="hybrid_parallel", freeze_lora_steps=5, weight_decay=0.5)
-    started = HybridRun(made, (0,))
-    bank = started.pack.bank
-    lora = [name for name, parameter in bank.parameters.items() if parameter.group == "lora"]
-    history = [{name: bank.value(name).clone() for name in bank.parameters}]
-    on_steps(started, lambda: history.append({name: bank.value(name).clone() for name in bank.parameters}))
-    for epoch in range(2):
-        started.train(epoch)
-    for step, now in enumerate(history[1:]):
-        same = [torch.equal(now[name], history[0][name]) for name in lora]
-        assert all(same) if step < 5 else not any(same)
-        assert not torch.equal(now["blocks.0.norm1.weight"], history[step]["blocks.0.norm1.weight"])
-    recorded = values(started.rows[0], "train", "weight_norm/lora")
-    assert len(set(recorded[:5])) == 1 and len(set(recorded)) == 4
-
-
-@pytest.mark.parametrize("parity", [False, True])
-def test_no_learning_rate_goes_under_its_floor(tiny_backbone: str, tmp_path: Path, parity: bool) -> None:
+@pytest.mark.parametrize("parity", ["off", "update_norm"])
+def test_no_learning_rate_goes_under_its_floor(tiny_backbone: str, tmp_path: Path, parity: str) -> None:
     floor = 4e-4
     made = config(tiny_backbone, method="hybrid_parallel", epochs=4, eta_min=floor, lr_parity=parity)
     rows = run(made, (0,), tmp_path)[0]
@@ -205,53 +173,6 @@ def test_no_learning_rate_goes_under_its_floor(tiny_backbone: str, tmp_path: Pat
     assert values(rows, "train", "lr/head")[-1] < values(rows, "train", "lr/head")[0] / 2
     longer = run(made.model_copy(update={"cosine_epochs": 40}), (0,), tmp_path / "longer")[0]
     assert min(values(longer, "train", "lr/head")) > 9e-4
-
-
-def test_parity_makes_loras_update_as_large_as_the_norms(tiny_backbone: str) -> None:
-    started = HybridRun(config(tiny_backbone, method="hybrid_parallel", lr_parity=True, eta_min=0.0), (0, 1))
-    bank, sizes = started.pack.bank, []
-    previous = bank.flat.clone()
-
-    def measure() -> None:
-        update = bank.flat - previous
-        sizes.append(
-            [update[:, started.diagnostics.columns[g]].norm(dim=1) / bank.count([g]) ** 0.5 for g in ("lora", "norm")]
-        )
-        previous.copy_(bank.flat)
-
-    on_steps(started, measure)
-    started.train(0)
-    for lora, norm in sizes:
-        assert torch.allclose(lora, norm, rtol=1e-3)
-
-
-def test_parity_equals_another_rate(tiny_backbone: str) -> None:
-    """Rescaling an update is the same as having taken the rate that is then logged."""
-    pack = TunedReplicas(load_backbone(tiny_backbone), config(tiny_backbone, method="hybrid_parallel"), 10, 1, CPU)
-    bank = pack.bank
-    bank.flat.copy_(torch.randn(bank.flat.shape, generator=torch.Generator().manual_seed(0)))
-    before, direction = bank.flat.clone(), torch.randn(bank.flat.shape, generator=torch.Generator().manual_seed(1))
-    rates = torch.tensor([[0.1, 0.02, 0.005]])
-    bank.flat.sub_(rates[:, bank.group_of] * direction)
-    taken = match_update(bank, before, rates, "lora", "norm", eta_min=0.0)
-    assert torch.allclose(bank.flat, before - taken[:, bank.group_of] * direction, atol=1e-6)
-    assert float(taken[0, 2]) == pytest.approx(0.02, rel=0.2) and torch.equal(taken[:, :2], rates[:, :2])
-
-
-def test_weight_decay_leaves_norm_scales_and_biases_alone(tiny_backbone: str) -> None:
-    for method in ("hybrid_parallel", "full"):
-        started = HybridRun(config(tiny_backbone, method=method, weight_decay=0.5), (0,))
-        bank = started.pack.bank
-        bank.flat.normal_(generator=torch.Generator().manual_seed(0))
-        before = bank.flat.clone()  # with a gradient of zero only decay moves anything
-        started.update(torch.ones(1, len(bank.groups)) * 0.1, before)
-        ratio = bank.flat / before
-        for name in bank.parameters:
-            spared = any(word in name for word in ("norm", "bias", "pos_embed", "cls_token"))
-            start = bank.value(name).storage_offset()
-            expected = 1.0 if spared else 0.95
-            own = ratio[0, start : start + bank.value(name).numel()]
-            assert torch.allclose(own, torch.full_like(own, expected)), name
 
 
 def test_full_equals_torch_adamw_on_timm(tiny_backbone: str) -> None:
@@ -267,10 +188,9 @@ def test_full_equals_torch_adamw_on_timm(tiny_backbone: str) -> None:
     spared = [p for n, p in model.named_parameters() if p.ndim <= 1 or n in skipped]
     optimizer = torch.optim.AdamW([{"params": decayed, "weight_decay": 0.05}, {"params": spared, "weight_decay": 0.0}],
                                   lr=1e-3)  # fmt: skip
-    rates = started.base_rates
     for indices, boxes in started.batches(0):
         loss = started.backward(indices, boxes)
-        started.update(rates, started.pack.bank.flat.clone())
+        started.optimizer.take(started.steps, *(torch.ones(shape, dtype=torch.bool) for shape in ((1, 2), (1,))))
         optimizer.zero_grad()
         images = started.train_input.augmented(indices[0], boxes[0])
         reference = F.cross_entropy(model(images), started.train_labels[indices[0]])
@@ -307,7 +227,7 @@ def test_norms_begin_pretrained_and_a_shared_pass_equals_separate_ones(tiny_back
 
 
 def test_a_diverged_replica_leaves_the_others_bit_equal(tiny_backbone: str, tmp_path: Path, monkeypatch) -> None:
-    made = config(tiny_backbone, method="hybrid_parallel", lr_parity=True)
+    made = config(tiny_backbone, method="hybrid_parallel", lr_parity="dynamic")
     healthy = run(made, (4,), tmp_path / "healthy")[4]
     original = HybridRun.backward
 
@@ -342,6 +262,42 @@ def test_expected_calibration_error_of_a_case_done_by_hand() -> None:
     assert measured["ece"] == pytest.approx(3 / 5 * abs(2 / 3 - 0.9) + 2 / 5 * 0.6, abs=1e-6)
     assert measured["top1"] == pytest.approx(2 / 5)
     assert measured["nll"] == pytest.approx(-(2 * math.log(0.9) + math.log(0.1) + 2 * math.log(0.4)) / 5)
+
+
+def test_calibration_errors_are_torchmetrics_and_a_confidence_on_an_edge_is_in_the_bin_below() -> None:
+    draw = torch.Generator().manual_seed(0)
+    logits, target = 3 * torch.randn(70, 10, generator=draw), torch.randint(0, 10, (70,), generator=draw)
+
+    def theirs(rows: slice) -> float:
+        probability = logits[rows].double().softmax(-1)
+        return float(multiclass_calibration_error(probability, target[rows], num_classes=10, n_bins=15, norm="l1"))
+
+    assert calibration.scores(logits, target)["ece"] == pytest.approx(theirs(slice(None)), abs=1e-6)
+    batches = [slice(0, 32), slice(32, 64), slice(64, 70)]
+    expected = sum(theirs(rows) * (rows.stop - rows.start) for rows in batches) / 70
+    assert calibration.calibration_error(logits, target, 32) == pytest.approx(expected, abs=1e-6)
+    assert expected > theirs(slice(None))
+    sure = torch.tensor([[100.0, 0.0], [2.7, 0.0]])  # confidences 1 and 0.937: both in the last bin, (14/15, 1]
+    gap = (1.0 + 1 / (1 + math.exp(-2.7)) - 1.0) / 2
+    assert calibration.calibration_error(sure, torch.tensor([1, 0])) == pytest.approx(gap, abs=1e-6)
+
+
+def test_rows_hold_the_error_of_batches_in_the_order_of_the_data(tiny_backbone: str, tmp_path: Path) -> None:
+    data = DATA.model_copy(update={"val_fraction": 0.34})
+    started = HybridRun(config(tiny_backbone, method="norm", batch_size=16, data=data), (0, 1))
+    started.train(0)
+    started.close(0)
+    for phase, source, labels, parts in (
+        ("eval", started.test_input, started.test_labels, [torch.arange(40)] * 2),
+        ("val", started.train_input, started.train_labels, [split.validation for split in started.splits]),
+    ):
+        logits = all_logits(started.pack, source, parts, slice(None), 64)
+        for k, own in enumerate(parts):
+            batches = [
+                calibration.scores(part, labels[rows])["ece"] * len(rows)
+                for part, rows in zip(logits[k].split(16), own.split(16), strict=True)
+            ]
+            assert values(started.rows[k], phase, "ece_batch") == [pytest.approx(sum(batches) / len(own), abs=1e-9)]
 
 
 def test_temperature_scaling_keeps_top1_and_never_raises_the_held_out_loss() -> None:
@@ -400,6 +356,18 @@ def test_the_first_steps_do_not_count_in_the_step_time() -> None:
         ({"epochs": 5, "cosine_epochs": 4}, "at least epochs=5 is allowed"),
         ({"method": "lora", "steps_per_epoch": 3, "epochs": 2, "freeze_lora_steps": 6}, r"allowed: 0\.\.5"),
         ({"policy": "deepest"}, "deep_lora"),
+        ({"method": "norm", "steps_per_epoch": 3, "epochs": 2, "freeze_norm_steps": 6}, r"allowed: 0\.\.5"),
+        (
+            {
+                "method": "norm",
+                "steps_per_epoch": 3,
+                "epochs": 2,
+                "alt_freeze_every": 6,
+                "alt_freeze_order": "norm-first",
+            },
+            r"alt_freeze_every=6: the norms would stay frozen in all of the run's 6 steps; allowed: 0\.\.5",
+        ),
+        ({"attn_only": True, "layers": "blocks.0.attn.qkv"}, "with attn_only=true: one of the two is allowed"),
         ({"temperature_fraction": 1.0}, "less than 1"),
     ],
 )
@@ -433,19 +401,3 @@ def test_what_does_not_fit_the_data_is_refused(tiny_backbone: str, settings: dic
     made = config(tiny_backbone, **settings)
     with pytest.raises(InputError, match=message):
         check(made, load_images(made.dataset, made.data, 16))
-
-
-def test_the_notes_command_line_maps_onto_keys(capsys: pytest.CaptureFixture[str]) -> None:
-    show("hybrid_week6")
-    shown = capsys.readouterr().out
-    known = aliases(HybridConfig)
-    for option, here in STUDIES["hybrid_week6"].notes_command.items():
-        assert option in shown and here in shown
-        if here.startswith("--set "):
-            key, value = here.removeprefix("--set ").split("=")
-            assert option == f"--{key} {value}" and key in known
-    layerwise = STUDIES["hybrid_week6"].configurations["deep_lora"]
-    assert HybridConfig(**layerwise, freeze_lora_steps=400) == HybridConfig(
-        method="hybrid_layerwise", policy="deep_lora", lora_r=8, lora_alpha=16, lr=1e-3, lr_norm=1e-3, lr_lora=5e-4,
-        weight_decay=0.05, freeze_lora_steps=400, lr_parity=0, epochs=15, batch_size=128, eta_min=1e-5,
-    )  # fmt: skip

@@ -13,6 +13,7 @@ from trainables.bank import Bank, Parameter, per_replica
 from trainables.configs.images import EVERY_LINEAR_LAYER
 from trainables.errors import InputError
 from trainables.lora_linear import lora_linear
+from trainables.masks import ReplicaDropout
 
 
 class Contribution:
@@ -132,16 +133,23 @@ class ParallelBlock(nn.Module):
 
 
 class AdaptedLinear(nn.Module):
-    """Frozen linear layer plus LoRA pairs: out = x W^T + b + scale * (x A) B, in one step of ``lora_linear``."""
+    """Frozen linear layer plus LoRA pairs: out = x W^T + b + scale * (x A) B, in one step of ``lora_linear``.
+
+    Attributes:
+        dropout: on the input of the pairs, where there is one.
+    """
 
     def __init__(self, linear: nn.Linear, adapter: Adapter) -> None:
         super().__init__()
         self.linear, self.adapter = linear, adapter
+        self.dropout: ReplicaDropout | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         adapter, linear = self.adapter, self.linear
         if not adapter.active:
             return linear(x)
+        if self.dropout is not None and self.dropout.masks.active:  # the pairs read another x than the layer
+            return linear(x) + adapter(self.dropout(x))
         adapter.measure(x)
         down, up = adapter.factors(adapter.active)
         return lora_linear(x, linear.weight, linear.bias, down, up, adapter.scale)

@@ -6,7 +6,7 @@ of it enter the forward pass. One tensor means one optimizer update for the whol
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -63,6 +63,7 @@ class Bank:
         self.grad = torch.zeros_like(self.flat)
         self._slots = slots
         self._leaves: dict[tuple[int, int], dict[str, Tensor]] = {}
+        self._learning = set(self.parameters)
         self.rows = slice(0, replicas)
         self.views = self._leaves_of(self.rows)
 
@@ -73,7 +74,7 @@ class Bank:
             self._leaves[key] = {}
             for name, parameter in self.parameters.items():
                 shape = (rows.stop - rows.start, *parameter.shape)
-                leaf = self.flat[rows, self._slots[name]].view(shape).detach().requires_grad_()
+                leaf = self.flat[rows, self._slots[name]].view(shape).detach().requires_grad_(name in self._learning)
                 leaf.grad = self.grad[rows, self._slots[name]].view(shape)
                 self._leaves[key][name] = leaf
         return self._leaves[key]
@@ -81,6 +82,21 @@ class Bank:
     def current(self, name: str) -> Tensor:
         """Leaf (rows, *shape) of a parameter for the forward pass at hand."""
         return self._leaves_of(self.rows)[name]
+
+    def columns(self, name: str) -> slice:
+        """The columns of a parameter, without its padding."""
+        return self._slots[name]
+
+    def learn(self, groups: Container[str]) -> None:
+        """From the next forward pass on only the parameters of ``groups`` get gradients, and what leads to no others is
+        not computed."""
+        wanted = {name for name, parameter in self.parameters.items() if parameter.group in groups}
+        if wanted == self._learning:
+            return
+        self._learning = wanted
+        for leaves in self._leaves.values():
+            for name, leaf in leaves.items():
+                leaf.requires_grad_(name in wanted)
 
     def value(self, name: str) -> Tensor:
         """Writable view (K, *shape) of a parameter, outside of autograd."""

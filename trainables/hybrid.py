@@ -12,7 +12,7 @@ from torch import Tensor
 
 from trainables.backbones import load_backbone
 from trainables.bank import per_replica
-from trainables.calibration import calibrate, scores
+from trainables.calibration import calibrate, calibration_error, scores
 from trainables.checkpoint import Checkpoints
 from trainables.configs import HybridConfig
 from trainables.data import load_images
@@ -20,12 +20,13 @@ from trainables.diagnostics import GroupDiagnostics
 from trainables.epochrun import EpochRun
 from trainables.evaluation import all_logits
 from trainables.inputs import ImageInput, image_inputs
+from trainables.masks import Masks
 from trainables.materials import Materials, image_materials
-from trainables.optim import BankOptimizer, decay_columns, learning_rates, match_update
 from trainables.packrun import PackRun, Report, carry_out
 from trainables.seeding import generator
 from trainables.splits import Split, check, steps_per_epoch
 from trainables.tuned import TunedReplicas, base_rates
+from trainables.updates import Updates
 
 PROBE_IMAGES = 64
 """Training images, evenly spaced, whose logits show how the groups' updates interfere."""
@@ -67,6 +68,8 @@ def count_parameters(config: HybridConfig, classes: int) -> tuple[int, int]:
 class HybridRun(EpochRun):
     """State of one pack between epochs."""
 
+    optimizer: Updates
+
     def __init__(self, config: HybridConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
         self.config = config
@@ -79,26 +82,30 @@ class HybridRun(EpochRun):
             self.pack.initialise(k, generator(seed, "init"))
         self.train_input, self.test_input = image_inputs(data, backbone, config, self.device)
         self.train_labels, self.test_labels = data.train.labels, data.test.labels
-        bank = self.pack.bank
-        self.base_rates = torch.tensor(base_rates(config, bank.groups)).expand(len(seeds), -1)  # (K, G)
-        self.optimizer = BankOptimizer(bank, "adamw", decay_columns(bank, config.weight_decay, self.pack.decayed()))
-        self.diagnostics = GroupDiagnostics(bank)
+        self.optimizer = Updates(config, self.pack)
+        self.masks = Masks(self.pack.bank, seeds)
+        if config.lora_dropout:
+            self.pack.drop_inputs(self.masks, config.lora_dropout)
+        self.diagnostics = GroupDiagnostics(self.pack.bank)
         self.data_s = time.monotonic() - self.began
 
     def training(self, epoch: int) -> Iterator[None]:
-        config, bank = self.config, self.pack.bank
-        length = config.cosine_epochs or config.epochs
-        rates = learning_rates(self.base_rates, epoch, length, self.steps, config.eta_min)
+        optimizer, bank = self.optimizer, self.pack.bank
         self.diagnostics.begin_epoch()
+        self.masks.begin_epoch(epoch)
+        optimizer.begin_epoch(epoch)
         for indices, boxes in self.batches(epoch):
             before = bank.flat.clone()
             began = self.clock.now()
+            trained = optimizer.trained(self.steps, self.finite)
             loss = self.backward(indices, boxes)
-            self.mark_diverged(loss.isfinite() & bank.finite_gradients(), epoch=epoch)
-            taken = self.update(rates, before)
+            sound, stepping = optimizer.unscale()
+            self.mark_diverged(loss.isfinite().cpu() & sound, epoch=epoch)
+            stepping = stepping & self.finite
+            rates = optimizer.take(self.steps, trained & self.finite.unsqueeze(1), stepping)
             self.clock.add(began)
-            self.diagnostics.add(before, self.finite)
-            self._log_step(epoch, loss, taken)
+            self.diagnostics.add(before, stepping)
+            self._log_step(epoch, loss, rates)
             self.steps += self.finite
             yield
             if not bool(self.finite.any()):
@@ -120,41 +127,24 @@ class HybridRun(EpochRun):
         )
 
     def backward(self, indices: Tensor, boxes: Tensor) -> Tensor:
-        """Fill the bank's gradient; mean cross-entropy of every replica, (K,)."""
+        """Fill the bank's gradient, scaled where there are loss scales; mean cross-entropy of every replica, (K,)."""
         pack = self.pack
         pack.bank.grad.zero_()
         losses = []
         for rows in pack.passes():
             own = indices[rows].flatten()
-            logits = self.logits(self.train_input.augmented(own, boxes[rows].flatten(0, 1)))
+            with self.masks.drawn():
+                logits = self.logits(self.train_input.augmented(own, boxes[rows].flatten(0, 1)))
             target = self.train_labels[own].to(self.device)
             loss = F.cross_entropy(logits.flatten(0, 1), target, reduction="none").view(-1, indices.shape[1])
             means = per_replica(torch.mean, loss)
-            means.sum().backward()  # pass by pass: one graph at a time is alive
+            self.optimizer.scaled(means).sum().backward()  # pass by pass: one graph at a time is alive
             losses.append(means.detach())
         return torch.cat(losses)
 
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images of the current pass (rows * B, 3, S, S) -> (rows, B, C)."""
         return self.pack.logits(self.pack.features(images), slice(None))
-
-    def update(self, rates: Tensor, before: Tensor) -> Tensor:
-        """One optimizer step from the bank's gradient, LoRA left out while it is frozen.
-
-        Args:
-            rates: scheduled learning rates (K, G).
-            before: the parameters as they are now, a copy (K, P).
-
-        Returns:
-            The rates taken, (K, G); others than the scheduled ones for LoRA with ``lr_parity``.
-        """
-        config, bank = self.config, self.pack.bank
-        thawed = self.finite & (self.steps >= config.freeze_lora_steps)
-        mask = torch.stack([thawed if group == "lora" else self.finite for group in bank.groups], dim=1)
-        self.optimizer.step(rates, mask)
-        if config.lr_parity and {"lora", "norm"} <= set(bank.groups):
-            return match_update(bank, before, rates, "lora", "norm", config.eta_min)
-        return rates
 
     def _log_step(self, epoch: int, loss: Tensor, rates: Tensor) -> None:
         logged = self.finite & (self.steps % self.config.log_every == 0)
@@ -174,14 +164,14 @@ class HybridRun(EpochRun):
             test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
             self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
             for k in self.alive():
-                self.log_values(k, "eval", scores(test[k], self.test_labels), epoch)
+                self._log_scores(k, "eval", test[k], self.test_labels, epoch)
         self._log_diagnostics(epoch)
         if self.config.data.val_fraction:
             parts = [split.validation for split in self.splits]
             validation = self._logits(self.train_input, parts)
             self.mark_diverged(torch.stack([own.isfinite().all() for own in validation]), epoch=epoch)
             for k in self.alive():
-                self.log_values(k, "val", scores(validation[k], self.train_labels[parts[k]]), epoch)
+                self._log_scores(k, "val", validation[k], self.train_labels[parts[k]], epoch)
         if tested and epoch == self.config.epochs - 1 and self.config.temperature_fraction:
             parts = [split.temperature for split in self.splits]
             held_out = self._logits(self.train_input, parts)
@@ -192,9 +182,13 @@ class HybridRun(EpochRun):
     def _logits(self, source: ImageInput, indices: list[Tensor]) -> list[Tensor]:
         return all_logits(self.pack, source, indices, slice(None), self.config.eval_batch_size)
 
+    def _log_scores(self, k: int, phase: str, logits: Tensor, target: Tensor, epoch: int) -> None:
+        of_batches = {"ece_batch": calibration_error(logits, target, self.config.batch_size)}
+        self.log_values(k, phase, scores(logits, target) | of_batches, epoch)
+
     def _log_diagnostics(self, epoch: int) -> None:
         values = self.diagnostics.end_epoch()
-        if {"lora", "norm"} <= set(self.pack.bank.groups):
+        if self.optimizer.both:
             probe = torch.linspace(0, len(self.train_labels) - 1, PROBE_IMAGES).long()
             values["interference"] = self.diagnostics.interference(
                 lambda: self._logits(self.train_input, [probe] * len(self.seeds))

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainables.bank import Bank, per_replica
+from trainables.bank import Bank
 
 CHUNK = 65_536
 """Columns that are updated together on a CPU: what an update reads and writes of them stays in the cache."""
@@ -117,42 +117,8 @@ def decay_columns(bank: Bank, weight_decay: float, names: Iterable[str]) -> Tens
     """Weight decay of every column (P,): ``weight_decay`` for the parameters ``names``, else 0."""
     decay = torch.zeros(bank.flat.shape[1], device=bank.flat.device)
     for name in names:
-        start = bank.value(name).storage_offset()  # a view of ``flat`` whose first row begins at the parameter
-        decay[start : start + math.prod(bank.parameters[name].shape)] = weight_decay
+        decay[bank.columns(name)] = weight_decay
     return decay
-
-
-@torch.no_grad()
-def match_update(bank: Bank, before: Tensor, rates: Tensor, group: str, reference: str, eta_min: float) -> Tensor:
-    """Rescale a group's update so that per parameter it is as large as the reference group's (``lr_parity``).
-
-    An update is proportional to its learning rate, so scaling it is having taken another rate: lr times
-    rms(update of reference) / rms(update of group), but never a rate under ``eta_min``. Where one of the two did not
-    move there is nothing to match.
-
-    Args:
-        before: the parameters before the step (K, P); the bank holds them after it.
-        rates: learning rates of the step (K, G).
-
-    Returns:
-        The rates that were really taken, (K, G).
-    """
-    own, other = bank.groups.index(group), bank.groups.index(reference)
-    rms = []
-    for name in (group, reference):
-        columns = columns_of(bank, name)
-        update = bank.flat[:, columns] - before[:, columns]
-        rms.append(per_replica(torch.linalg.vector_norm, update).cpu() / math.sqrt(bank.count([name])))
-    moved = (rms[0] > 0) & (rms[1] > 0) & (rates[:, own] > 0) & (rates[:, other] > 0)
-    floor = torch.clamp(rates[:, own], max=eta_min)
-    rate = torch.where(moved, torch.maximum(rates[:, own] * rms[1] / rms[0], floor), rates[:, own])
-    factor = torch.where(moved, rate / rates[:, own], 1.0).to(bank.flat).unsqueeze(1)
-    columns = columns_of(bank, group)
-    scaled = before[:, columns] + factor * (bank.flat[:, columns] - before[:, columns])
-    bank.flat[:, columns] = torch.where(moved.to(bank.flat.device).unsqueeze(1), scaled, bank.flat[:, columns])
-    rates = rates.clone()
-    rates[:, own] = rate
-    return rates
 
 
 def learning_rates(

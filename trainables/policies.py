@@ -33,9 +33,10 @@ def choose(model: nn.Module, config: HybridConfig | RankConfig) -> Trained:
     Source: METHODS.md "Hybrid LoRA + norm tuning".
     """
     lora, norms = Placement("linear"), tuple[str, ...]()
+    layers = config.lora_layers if isinstance(config, HybridConfig) else config.layers
     if config.trains_lora:
-        lora = find_sites(model, "linear", config.layers)
-    if config.method in ("norm", "hybrid_parallel", "hybrid_layerwise"):
+        lora = find_sites(model, "linear", layers)
+    if isinstance(config, HybridConfig) and config.trains_norms:
         _check_norms(model, config.method)
         norms = tuple(path for path, module in model.named_modules() if _affine_norm(module))
     if isinstance(config, HybridConfig) and config.policy is not None:
@@ -47,7 +48,7 @@ def choose(model: nn.Module, config: HybridConfig | RankConfig) -> Trained:
         if not lora.sites:
             listed = ", ".join(map(str, sorted(with_lora)))
             raise InputError(
-                f"policy={config.policy}: layers={config.layers!r} matches no linear layer in its blocks {listed}"
+                f"policy={config.policy}: layers={layers!r} matches no linear layer in its blocks {listed}"
             )
         if not norms:
             raise InputError(f"policy={config.policy}: a backbone of {depth} blocks leaves none for norm tuning")

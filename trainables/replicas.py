@@ -29,6 +29,9 @@ class FrozenBackbone(Protocol):
         ...
 
 
+AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
 class Replicas:
     """K replicas over one frozen backbone: a bank whose parameters are wired into it, and linear heads.
 
@@ -36,12 +39,14 @@ class Replicas:
         together: replicas that share a forward pass. On a GPU all K do: one product over the frozen weights instead of
             K. On a CPU each has its own, because there the last bits of a shared product depend on its size and on
             memory alignment, and a replica's numbers may not depend on its neighbours.
+        precision: of the forward pass; on a CPU there is no ``fp16``, and ``fp32`` stands for it.
         total_params: scalars of one replica's model, frozen and trained.
     """
 
     def __init__(self, backbone: FrozenBackbone, bank: Bank, precision: str, total_params: int) -> None:
-        self.backbone, self.bank, self.precision, self.total_params = backbone, bank, precision, total_params
+        self.backbone, self.bank, self.total_params = backbone, bank, total_params
         self.device = bank.flat.device
+        self.precision = "fp32" if precision == "fp16" and self.device.type == "cpu" else precision
         self.together = bank.replicas if self.device.type != "cpu" else 1
         backbone.model.to(self.device)
 
@@ -59,7 +64,7 @@ class Replicas:
     def features(self, inputs: Any) -> Tensor:
         """Inputs of the current pass, rows * B of them (images: normalised) -> pooled features fp32 (rows, B, D)."""
         rows = self.bank.rows
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
             pooled = self.pooled(inputs)
         return pooled.float().view(rows.stop - rows.start, -1, self.backbone.dim)
 

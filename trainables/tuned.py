@@ -6,10 +6,12 @@ import torch
 from torch import Tensor
 
 from trainables import norms
-from trainables.adapters import Adapter, insert
+from trainables.adapters import AdaptedLinear, Adapter, insert
 from trainables.backbones import parameter_count
 from trainables.bank import Bank, Parameter
 from trainables.configs import HybridConfig, RankConfig
+from trainables.masks import Masks, ReplicaDropout
+from trainables.optim import decay_columns
 from trainables.policies import choose
 from trainables.replicas import FrozenBackbone, Replicas, check_rank, head_parameters
 
@@ -48,8 +50,9 @@ class TunedReplicas(Replicas):
             self.pretrained |= norms.pretrained(path, layer)  # type: ignore[arg-type]
         if trained.lora.sites:
             check_rank(config.rank, trained.lora.sites)
+        fan_in = config.rank if isinstance(config, HybridConfig) and config.lora_init == "notes" else None
         for path, (d_in, d_out) in trained.lora.sites.items():
-            parameters |= Adapter.shapes(path, "lora", d_in, d_out, config.rank, bias=False)
+            parameters |= Adapter.shapes(path, "lora", d_in, d_out, config.rank, bias=False, fan_in=fan_in)
         if trained.backbone:
             self.pretrained |= {f"{BACKBONE}{name}": value.detach() for name, value in model.named_parameters()}
             parameters |= {name: Parameter(tuple(v.shape), "backbone") for name, v in self.pretrained.items()}
@@ -68,6 +71,13 @@ class TunedReplicas(Replicas):
         self.bank.reset(replica, generator)
         for name, value in self.pretrained.items():
             self.bank.value(name)[replica] = value.to(self.device)
+
+    def drop_inputs(self, masks: Masks, p: float) -> None:
+        """Put dropout on what LoRA reads; it is on within ``masks.drawn``."""
+        for path in self.adapters:
+            layer = self.backbone.model.get_submodule(path)
+            assert isinstance(layer, AdaptedLinear)
+            layer.dropout = ReplicaDropout(masks, p)
 
     def decayed(self) -> list[str]:
         """Parameters that weight decay applies to: no norm scale, no bias, no embedding of class or position."""
@@ -95,3 +105,15 @@ def base_rates(config: HybridConfig | RankConfig, groups: tuple[str, ...]) -> li
     if isinstance(config, HybridConfig):
         rates["norm"] = config.lr_norm
     return [rates[group] for group in groups]
+
+
+def weight_decays(config: HybridConfig, pack: TunedReplicas) -> Tensor | list[float]:
+    """Weight decay by group, in the order of ``bank.groups``; with ``method=full`` by column, (P,).
+
+    The notes' optimizer decays all of the head, its bias too. A backbone that is trained as a whole is decayed as timm
+    does it.
+    """
+    if pack.whole:
+        return decay_columns(pack.bank, config.weight_decay, pack.decayed())
+    decays = {"head": config.weight_decay, "lora": config.weight_decay_lora, "norm": config.weight_decay_norm}
+    return [decays[group] for group in pack.bank.groups]

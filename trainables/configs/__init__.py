@@ -6,15 +6,8 @@ Every field may be given under its own name or under the name that the experimen
 from pydantic import AliasChoices, BaseModel
 
 from trainables.configs.base import TestedConfig, TrainableConfig
-from trainables.configs.images import (
-    ClassIncrementalConfig,
-    DataConfig,
-    HybridConfig,
-    ImageConfig,
-    NestedConfig,
-    Policy,
-    task_sizes,
-)
+from trainables.configs.hybrid import HybridConfig, Policy
+from trainables.configs.images import ClassIncrementalConfig, DataConfig, ImageConfig, NestedConfig, task_sizes
 from trainables.configs.texts import RankConfig, TextDataConfig
 from trainables.configs.theory import Teacher, TheoryConfig
 

@@ -4,7 +4,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trainables.configs.base import Fraction, HeldOutData, TestedConfig, noted
+from trainables.configs.base import HeldOutData, TestedConfig, noted
 from trainables.errors import InputError
 
 EVERY_LINEAR_LAYER = r"blocks\.\d+\.(attn\.(qkv|proj)|mlp\.(fc1|fc2))"
@@ -179,80 +179,3 @@ class NestedConfig(ClassIncrementalConfig):
                 f"consolidation_interval={self.consolidation_interval}: the run has {tasks} tasks; allowed: 1..{tasks}"
             )
         return tasks
-
-
-Method = Literal["head", "norm", "lora", "hybrid_parallel", "hybrid_layerwise", "full"]
-Policy = Literal["deep_lora", "shallow_lora", "even_lora", "odd_lora"]
-
-
-class HybridConfig(ImageConfig):
-    """LoRA, norm tuning and their hybrids on one task over all classes (seeds/002, seeds/003); AdamW, cosine per epoch.
-
-    Fields answer to the options of the notes' week-6 command line.
-    """
-
-    boundary = "epoch"
-
-    method: Method = "lora"
-    policy: Policy | None = Field(
-        None, description="which blocks get LoRA, for method=hybrid_layerwise; default there: deep_lora"
-    )
-    rank: int = noted(8, "rank", "lora_r", ge=1, le=4096)
-    lora_alpha: float = Field(16.0, gt=0.0, le=65_536.0, description="LoRA is scaled by lora_alpha / rank")
-    layers: str = Field(EVERY_LINEAR_LAYER, description="regex over full module paths that get LoRA")
-    lr: float = noted(1e-3, "lr", "lr_head", ge=0.0, le=100.0, description="of the head")
-    lr_norm: float = Field(1e-3, ge=0.0, le=100.0)
-    lr_lora: float = Field(5e-4, ge=0.0, le=100.0)
-    lr_full: float = Field(1e-4, ge=0.0, le=100.0, description="of the backbone, for method=full")
-    lr_parity: bool = Field(False, description="scale LoRA's rate so that its updates are as large as the norms'")
-    weight_decay: float = Field(0.05, ge=0.0, le=1.0, description="not on norm scales and biases")
-    batch_size: int = Field(128, ge=1, le=65_536)
-    epochs: int = Field(15, ge=1, le=10_000)
-    steps_per_epoch: int | None = Field(None, ge=1, description="batches of an epoch; default: all images")
-    cosine_epochs: int | None = Field(None, ge=1, le=100_000, description="length of the cosine; default: epochs")
-    eta_min: float = noted(1e-5, "eta_min", "min_lr", ge=0.0, le=1.0)
-    freeze_lora_steps: int = Field(0, ge=0, description="first steps, in which LoRA gets no update")
-    temperature_fraction: Fraction = Field(
-        0.1, description="part of the training images held out to fit the temperature; 0: no temperature scaling"
-    )
-    eval_batch_size: int = Field(64, ge=1, le=65_536)
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: autocast of the forward pass")
-    log_every: int = Field(10, ge=1, description="steps between rows of loss, learning rates and LoRA's norm")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _layerwise_has_a_policy(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("method") == "hybrid_layerwise" and values.get("policy") is None:
-            return values | {"policy": "deep_lora"}
-        if isinstance(values, dict) and values.get("policy") == "alternate":
-            return values | {"policy": "even_lora"}
-        return values
-
-    @model_validator(mode="after")
-    def _fields_fit_each_other(self) -> "HybridConfig":
-        if self.policy is not None and self.method != "hybrid_layerwise":
-            raise ValueError(f"policy={self.policy} needs method=hybrid_layerwise, method is {self.method}")
-        if self.cosine_epochs is not None and self.cosine_epochs < self.epochs:
-            raise ValueError(f"cosine_epochs={self.cosine_epochs}: at least epochs={self.epochs} is allowed")
-        if self.steps_per_epoch is not None:
-            self.check_freeze(self.epochs * self.steps_per_epoch)
-        return self
-
-    @property
-    def trains_lora(self) -> bool:
-        return self.method in ("lora", "hybrid_parallel", "hybrid_layerwise")
-
-    @property
-    def scale(self) -> float:
-        """Factor on the output of a LoRA pair."""
-        return self.lora_alpha / self.rank
-
-    def boundaries(self, classes: int) -> int:
-        return self.epochs
-
-    def check_freeze(self, steps: int) -> None:
-        """Raises InputError when LoRA would stay frozen through all of a run's ``steps``."""
-        if self.trains_lora and self.freeze_lora_steps >= steps:
-            raise InputError(
-                f"freeze_lora_steps={self.freeze_lora_steps}: the run has {steps} steps; allowed: 0..{steps - 1}"
-            )
