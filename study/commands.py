@@ -50,6 +50,8 @@ def show(name: str) -> None:
         settings = profile.settings | {f"data.{key}": value for key, value in profile.data.items()}
         extra = "".join(f", {key}={value}" for key, value in settings.items())
         console.print(f"  {label:<12} {profile.dataset} on {profile.backbone}, {profile.seeds} seeds{extra}")
+        for configuration, fields in profile.configurations.items():
+            console.print(f"  {'':<12} {configuration}: {', '.join(f'{key}={value}' for key, value in fields.items())}")
         for departure in profile.departures:
             console.print(f"  {'':<12} not as in the notes: {departure}")
     if study.search:

@@ -188,7 +188,9 @@ def _configurations(
 ) -> dict[str, TrainableConfig]:
     """Label -> validated configuration, duplicates merged (a ``--set`` can make configurations equal)."""
     overrides = parse_settings(options.settings, study.trainable)
-    asked = {file.label: file.settings for file in files} or study.configurations
+    asked = {file.label: file.settings for file in files} or {
+        label: fields | profile.configurations.get(label, {}) for label, fields in study.configurations.items()
+    }
     if len(asked) < len(files):
         raise InputError("--config: two files have the same name; configurations are named after their files")
     base = _base(profile, dataset, backbone)

@@ -49,6 +49,7 @@ class Profile(Frozen):
         settings: configuration fields that differ from the trainable's defaults.
         departures: where and why this profile is not what the notes ran, one line each; ``show`` prints them.
         data: ``data.*`` fields that belong to this profile's data set (left out when ``--dataset`` names another).
+        configurations: label -> fields in which that configuration of the study differs in this profile.
         gpus_per_trial: share of a GPU that one pack takes where there are GPUs.
     """
 
@@ -57,6 +58,7 @@ class Profile(Frozen):
     seeds: int
     settings: dict[str, Any] = {}
     data: dict[str, Any] = {}
+    configurations: dict[str, dict[str, Any]] = {}
     gpus_per_trial: float = 1.0
     departures: tuple[str, ...] = ()
 
@@ -94,7 +96,8 @@ class Reported(Frozen):
     """Per task, fractions in [0, 1]."""
     ablation: dict[str, float] = {}
     metrics: dict[str, float] = {}
-    """best_top1, ece_near_best, top1, ece (fractions in [0, 1]), step_time_s (seconds), trainable_params."""
+    """best_top1, final_top1, ece_near_best, top1, ece (fractions in [0, 1]), step_time_s (seconds), trainable_params,
+    final_accuracy."""
 
 
 class Confirmation(Frozen):
@@ -196,6 +199,13 @@ class Study(Frozen):
         named = {label for contrast in self.contrasts for label in (*contrast.plus, *contrast.minus)}
         if unknown := named - set(self.configurations):
             raise ValueError(f"study {self.name!r}: contrasts name no configuration: {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
+    def _profiles_name_configurations(self) -> "Study":
+        named = {label for profile in self.profiles.values() for label in profile.configurations}
+        if unknown := named - set(self.configurations):
+            raise ValueError(f"study {self.name!r}: profiles name no configuration: {', '.join(sorted(unknown))}")
         return self
 
 

@@ -15,7 +15,7 @@ from study.resources import Machine
 from study.spec import ResolvedStudy
 
 
-def study(seeds: str = "8", cpus: int = 2, name: str = "hybrid_week1") -> ResolvedStudy:
+def study(seeds: str = "8", cpus: int = 2, name: str = "hybrid_freeze") -> ResolvedStudy:
     machine = Machine(cpus, 0, "a machine")
     return resolve(Options(name=name, profile="embedded", seeds=seeds), machine, load_data=False)[0]
 
@@ -27,7 +27,7 @@ def test_sizes_double_up_to_all_seeds() -> None:
 
 
 def test_a_pack_that_shares_its_steps_is_taken() -> None:
-    shared = {1: 1.0, 2: 1.1, 4: 1.3, 8: 1.7}  # 3 configurations x 8 seeds on 2 workers: spans 12, 6.6, 3.9, 3.4
+    shared = {1: 1.0, 2: 1.1, 4: 1.3, 8: 1.7}  # 4 configurations x 8 seeds on 2 workers: spans 16, 8.8, 5.2, 3.4
     found = choose(study(), shared.__getitem__)
     assert found.pack == 8
     assert "8 replicas together" in found.reason and "1 replica takes 1e+03 ms" in found.reason
@@ -46,8 +46,8 @@ def test_a_pack_that_takes_its_replicas_one_by_one_is_not() -> None:
 
 
 def test_packing_must_not_leave_workers_without_work() -> None:
-    # 3 configurations x 2 seeds on 6 workers: all at once one by one, though a pack of two is quicker per replica
-    assert choose(study("2", cpus=6), {1: 1.0, 2: 1.5}.__getitem__).pack == 1
+    # 4 configurations x 2 seeds on 8 workers: all at once one by one, though a pack of two is quicker per replica
+    assert choose(study("2", cpus=8), {1: 1.0, 2: 1.5}.__getitem__).pack == 1
 
 
 def test_a_pack_that_does_not_fit_into_memory_is_not_taken() -> None:
