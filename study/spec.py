@@ -96,8 +96,8 @@ class Reported(Frozen):
     """Per task, fractions in [0, 1]."""
     ablation: dict[str, float] = {}
     metrics: dict[str, float] = {}
-    """best_top1, final_top1, ece_near_best, top1, ece (fractions in [0, 1]), step_time_s (seconds), trainable_params,
-    final_accuracy."""
+    """best_top1, final_top1, ece_near_best, final_ece_batch, top1, ece (fractions in [0, 1]), step_time_s (seconds),
+    trainable_params, final_accuracy."""
 
 
 class Confirmation(Frozen):
