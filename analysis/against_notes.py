@@ -125,15 +125,20 @@ def levels(run: Run, metric: str | None = None) -> list[Level]:
 
 
 def reported_differences(run: Run, metric: str | None = None) -> list[Difference]:
-    """Every pair of reported runs of configurations that were measured with ``FEWEST_SEEDS_NOISE`` seeds.
+    """Every pair of reported runs of configurations measured with ``FEWEST_SEEDS_NOISE`` seeds; of a study with
+    contrasts the pairs of one configuration, and those that a contrast is about.
 
     Args:
         run: the run.
         metric: a final metric; the study's objective where None.
     """
     entries = list(_entries(run, metric or objective_metric(run)))
+    asked = [{*one["plus"], *one["minus"]} for one in run.study.get("contrasts") or []]
     found = []
     for (one, value, sample), (other, baseline, others) in combinations(entries, 2):
+        pair = {one.configuration, other.configuration}
+        if asked and len(pair) == 2 and pair not in asked:
+            continue
         both = one.configuration if one.configuration == other.configuration else ""
         noise = seed_noise(value - baseline, sample, None if both else others)
         found.append(Difference(_name(one), _name(other), value - baseline, *noise, configuration=both))

@@ -104,7 +104,7 @@ def order_probability(values: ArrayLike, rng: np.random.Generator, resamples: in
 
 
 def rankings(run: Run, metrics: Sequence[str], rng: np.random.Generator) -> list[Ranking]:
-    """The claimed order in every context in which at least two of its methods were run, by each metric.
+    """The claimed order in every context in which its first method and another were run, by each metric.
 
     Only contexts with a finished seed in common are in the list.
     """
@@ -160,8 +160,8 @@ def _claims(run: Run) -> list[tuple[str, list[str]]]:
             # Only the layerwise hybrid has policies; one stands for it.
             chosen = CLAIMED_POLICY if CLAIMED_POLICY in policies else policies[0]
             candidates[wanted] = [label for label, own in zip(labels, policies, strict=True) if own == chosen]
-    if len(candidates) < 2:
-        return []
+    if len(candidates) < 2 or CLAIMED_ORDER[0] not in candidates:
+        return []  # what is claimed is where the layerwise hybrid stands
     known = {label: parameters(run, label) for labels in candidates.values() for label in labels}
     keys = sorted(set().union(*known.values()))
     varying = [key for key in keys if any(_distinct(known, labels, key) > 1 for labels in candidates.values())]

@@ -13,7 +13,7 @@ import numpy as np
 
 from analysis.continual_headline import continual_headline
 from analysis.contrast_section import contrast_headline, contrast_section, reported_twice_sentence
-from analysis.differences import differences
+from analysis.differences import PairedDifference, differences
 from analysis.document import Report, Section
 from analysis.headline import three_sentences, tuning_headline
 from analysis.page import write_pages
@@ -90,14 +90,15 @@ def build_report(run_dir: Path) -> Report:
 
 def continual_report(run: Run, folder: Path) -> Report:
     """The report of a class-incremental study; the pictures are written into ``folder``."""
-    found = differences(run)
+    found = _beside_the_first(run, "final_accuracy")
     pictures = {"accuracy_by_task.png": accuracy_by_task(run), "ablation_by_task.png": ablation_by_task(run)}
     tables = [task_table(run), ablation_table(run)]
-    details = answer_sentences(run, found)
     split = variance_split([run.whole], np.random.default_rng(0), "final_accuracy")
+    headline = continual_headline(run, found, split)
+    details = headline[1:] if contrast_headline(run) else answer_sentences(run, found)
     return Report(
         question=_question(run),
-        answer=_with_contrasts(run, continual_headline(run, found, split)) or details,
+        answer=_with_contrasts(run, headline) or details,
         details=details,
         tables=tables + ([difference_table(run, found)] if found else []),
         sentences=[sentence for sentence in (ncm_sentence(run),) if sentence],
@@ -109,7 +110,7 @@ def continual_report(run: Run, folder: Path) -> Report:
 
 def tuning_report(run: Run, folder: Path) -> Report:
     """The report of a study that compares ways of fine-tuning; the pictures are written into ``folder``."""
-    found = differences(run, "final_top1")
+    found = _beside_the_first(run, "final_top1")
     # A report that is built again says the same: the bootstrap has a generator of its own. No order is claimed of the
     # best of many configurations, which would be an order of their luck.
     metrics = ("best_top1", "final_top1")
@@ -131,7 +132,7 @@ def tuning_report(run: Run, folder: Path) -> Report:
         "calibration.png": calibration(run),
         "interference.png": interference(run),
     }
-    details = tuning_answer(run, found, orders, floors["final_top1"])
+    details = [] if contrast_headline(run) else tuning_answer(run, found, orders, floors["final_top1"])
     return Report(
         question=_question(run),
         answer=_with_contrasts(run, tuning_headline(run, found, orders, floors["final_top1"])) or details,
@@ -233,12 +234,17 @@ SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
 
 
 def _with_contrasts(run: Run, headline: list[str]) -> list[str]:
-    """The answer of a study that declares contrasts begins with them."""
+    """The answer of a study that declares contrasts is about them."""
     first = contrast_headline(run)
     if not first:
         return headline
     beside = [reported_twice_sentence(run), below_frozen_sentence(run)] if run.study["report"] == "continual" else []
-    return [*first, *filter(None, beside), *headline]
+    return [*first, *filter(None, beside)]
+
+
+def _beside_the_first(run: Run, metric: str) -> list[PairedDifference]:
+    """Differences from the first configuration; none where the study says itself what is to be compared."""
+    return [] if contrast_headline(run) else differences(run, metric)
 
 
 def _question(run: Run) -> str:

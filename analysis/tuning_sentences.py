@@ -128,8 +128,12 @@ def _floor_kept(run: Run) -> str:
         {label: float(parameters(run, label).get("eta_min") or 0) for label in configurations(run)}
     )
     frozen = rates["configuration"].map({label: freeze_steps(run, label) for label in configurations(run)})
-    # A frozen group may be recorded with rate 0; that is the warm-up, not the floor.
-    asked = (floor > 0) & ~((rates["group"] == "lora") & (rates["step"] < frozen))
+    # A frozen group may be recorded with rate 0; that is the warm-up, not the floor. Rates that are matched as they go
+    # may fall below it.
+    parity = rates["configuration"].map(
+        {label: parameters(run, label).get("lr_parity") in (None, False, "off") for label in configurations(run)}
+    )
+    asked = (floor > 0) & parity & ~((rates["group"] == "lora") & (rates["step"] < frozen))
     under = rates[asked & (rates["value"] < floor * (1 - 1e-6))]
     if not under.empty:
         labels = list(dict.fromkeys(under["configuration"]))

@@ -51,8 +51,8 @@ def test_the_same_study_twice_is_identical(runs: Path, capsys) -> None:
 def test_another_learning_rate_under_the_same_label_is_not_the_same_configuration(runs: Path, tmp_path, capsys) -> None:
     found = as_json(capsys, runs / "one", runs / "rate", "--out", tmp_path / "found.md")
     for one in found["changes"]:
-        assert one["verdict"] == "not the same configuration" and one["parameters"] == ["init_lr: 0.02 -> 0.03"]
-    assert found["cause"]["named"] != "code change" and "init_lr: 0.02 -> 0.03" in (tmp_path / "found.md").read_text()
+        assert one["verdict"] == "not the same configuration" and one["parameters"] == ["init_lr: 0.01 -> 0.03"]
+    assert found["cause"]["named"] != "code change" and "init_lr: 0.01 -> 0.03" in (tmp_path / "found.md").read_text()
 
 
 def test_the_first_row_that_differs_is_named(runs: Path, tmp_path: Path, capsys) -> None:

@@ -339,10 +339,10 @@ SPARSE = ["tasks", "seeds", "reported", "reported_source", "provenance", "questi
         ({"norm": [0.84]}, {}, [], "Only norm was run"),
         ({}, {}, [], "No seed of any configuration has finished (no seed was started)"),
         (
-            BOTH,
+            BOTH | {"deep_lora 1e-05": [0.82, 0.83]},
             {},
             SPARSE,
-            "By final top-1 the order lora 1e-05 > norm cannot be told with 2 common seeds (80.5 /",
+            "By final top-1 the order deep_lora 1e-05 > lora 1e-05 > norm cannot be told with 2 common seeds (82.5 /",
         ),
     ],
 )
