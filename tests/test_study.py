@@ -222,7 +222,7 @@ def test_real_images(real_images: Path, tmp_path: Path) -> None:
         tmp_path, "nested_alpha", "--dataset", str(real_images), "--backbone", str(weights), "--seeds", "1",
         "--out", "run",
         "--set", "data.classes=1:41:2", "--set", "data.train_per_class=20", "--set", "data.test_per_class=10",
-        "--set", "epochs=2", "--trials", "2",
+        "--set", "epochs=2", "--set", "loss_classes=task", "--trials", "2",
     )  # fmt: skip
     frame = pd.read_parquet(tmp_path / "run" / "trials.parquet")
     assert (frame["metric.final_accuracy"] > 2 / 20).all()  # chance is 1/20
