@@ -46,6 +46,13 @@ register(
             "alpha=0.5": _nested(0.5),
             "alpha=1": _nested(1.0),
         },
+        contrasts=(
+            Contrast(name="a second adapter (alpha = 0)", plus=("alpha=0",), minus=("baseline",)),
+            *(
+                Contrast(name=f"consolidation (alpha = {alpha})", plus=(f"alpha={alpha}",), minus=("alpha=0",))
+                for alpha in ("0.1", "0.5", "1")
+            ),
+        ),
         objective=Objective(metric="final_accuracy"),
         profiles={
             "embedded": _ALPHA_EMBEDDED,
