@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.sections import circumstances, with_spread, write_section  # noqa: E402
 from study.catalog import STUDIES  # noqa: E402
-from study.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
+from study.ray_tune.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "packing.md"
 HEAD = "# Packed, sequential and one process per core\n\nWritten by `benchmarks/packing.py`; each section is one run."
@@ -100,7 +100,7 @@ def work(pipe: Any, model: str, device: str, batch: int) -> None:
     """Answer (mode, K, seconds) with replica-steps per second, until None comes."""
     import torch
 
-    from study.bridge import prepare_device
+    from study.ray_tune.worker import prepare_device
 
     prepare_device(device)
     synchronise = torch.cuda.synchronize if device == "gpu" else lambda: None
@@ -131,7 +131,7 @@ def steps(model: str, batch: int, seeds: tuple[int, ...]) -> Iterator[None]:
     """Training steps of a pack, without end."""
     import importlib
 
-    from study.overrides import nested
+    from study.resolve.settings import nested
     from trainables.configs import CONFIGS
 
     name, fields = MODELS[model]

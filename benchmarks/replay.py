@@ -17,11 +17,11 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from search_spaces.dimensions import Int
 from search_spaces.space import Space
-from study.configuration import Job
-from study.objectives import SeedResult
-from study.searcher import SeedSearch
+from study.search.candidates import Job
+from study.search.seed_search import SeedSearch
+from study.search.simulation import simulate
+from study.search.statistics import SeedResult
 from study.spec import Objective
-from study.virtual import simulate
 
 METRIC = "final_accuracy"
 WORKERS = 2

@@ -20,7 +20,7 @@ import numpy as np
 from analysis import tuning
 from analysis.continual import final_metrics
 from analysis.records import write_metrics, write_trials
-from study.provenance import hardware
+from study.records.provenance import hardware
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "report_time.md"

@@ -29,8 +29,8 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import replay  # noqa: E402
 from benchmarks.replay import Outcome, Table, engine, plain, synthetic  # noqa: E402
 from benchmarks.sections import circumstances, write_section  # noqa: E402
-from study.racing import SeedSchedule  # noqa: E402
-from study.resources import SINGLE_THREAD  # noqa: E402
+from study.ray_tune.resources import SINGLE_THREAD  # noqa: E402
+from study.search.racing import SeedSchedule  # noqa: E402
 
 GRID = ROOT / "benchmarks" / "data" / "nested_grid.parquet"
 RESULTS = ROOT / "benchmarks" / "results" / "search_regret.md"

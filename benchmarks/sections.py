@@ -6,7 +6,7 @@ from datetime import date
 from importlib import metadata
 from pathlib import Path
 
-from study.provenance import hardware
+from study.records.provenance import hardware
 
 
 def write_section(path: Path, head: str, title: str, text: str) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.sections import circumstances, with_spread, write_section  # noqa: E402
-from study.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
+from study.ray_tune.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "step_time.md"
 HEAD = "# Step time of the hybrid methods\n\nWritten by `benchmarks/step_time.py`; each section is one run."
@@ -169,11 +169,11 @@ def ours(name: str, options: argparse.Namespace, device) -> Method:
     import torch
     import torch.nn.functional as F
 
-    from trainables.backbones import Backbone
     from trainables.configs import HybridConfig
-    from trainables.optim import BankOptimizer, decay_columns
-    from trainables.seeding import generator
-    from trainables.tuned import TunedReplicas, base_rates
+    from trainables.models.vision import Backbone
+    from trainables.packs.optim import BankOptimizer, decay_columns
+    from trainables.packs.seeding import generator
+    from trainables.packs.tuned import TunedReplicas, base_rates
 
     model = model_of(options, classes=0).requires_grad_(False)
     backbone = Backbone(model, options.size, model.num_features, (0.5,) * 3, (0.5,) * 3, "")

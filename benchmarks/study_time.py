@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from study.provenance import hardware
+from study.records.provenance import hardware
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "study_time.md"

@@ -21,8 +21,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from study.provenance import hardware  # noqa: E402
-from study.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
+from study.ray_tune.resources import KEEP_MEMORY, SINGLE_THREAD  # noqa: E402
+from study.records.provenance import hardware  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "theory_batching.md"
 HEADER = """# Linear theory: one batch against a loop over rank, seed and teacher
@@ -86,7 +86,7 @@ def build(options: argparse.Namespace):
     import torch
 
     from trainables.configs import TheoryConfig
-    from trainables.theory import TheoryRun
+    from trainables.methods.theory import TheoryRun
 
     config = TheoryConfig()
     run = TheoryRun(config, range(options.seeds))

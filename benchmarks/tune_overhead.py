@@ -27,10 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.sections import circumstances, write_section  # noqa: E402
 from search_spaces.nested import NESTED  # noqa: E402
-from study.configuration import Job  # noqa: E402
-from study.objectives import SeedResult  # noqa: E402
-from study.racing import SeedSchedule  # noqa: E402
-from study.searcher import SeedSearch  # noqa: E402
+from study.search.candidates import Job  # noqa: E402
+from study.search.racing import SeedSchedule  # noqa: E402
+from study.search.seed_search import SeedSearch  # noqa: E402
+from study.search.statistics import SeedResult  # noqa: E402
 from study.spec import Objective  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "tune_overhead.md"
@@ -96,7 +96,7 @@ def on_virtual_clock(trials: int, sampler: str, objectives: int, schedule: SeedS
         ``windows``: last trial of each window of ``WINDOW`` -> (mean ms per ask, median ms per ask, mean ms of tells
         per configuration); ``cpu_s`` of the whole search, ``memory_mib`` at its peak.
     """
-    importlib.import_module("study.launch")  # the driver's packages count into its memory
+    importlib.import_module("study.ray_tune.tuner")  # the driver's packages count into its memory
     search = new_search(trials, sampler, objectives, schedule)
     asks: list[float] = []
     tells: list[float] = []
@@ -135,7 +135,7 @@ def as_text(found: Mapping[str, Any]) -> str:
 
 
 class Instant:
-    """Jobs whose results are computed by the trainable at once (``study.tune_search.Work``)."""
+    """Jobs whose results are computed by the trainable at once (``study.ray_tune.searcher.Work``)."""
 
     def __init__(self) -> None:
         self.jobs = 0
@@ -167,10 +167,10 @@ def instant(config: dict[str, Any]) -> None:
 
 def through_tune(trials: int, sampler: str, objectives: int, schedule: SeedSchedule, workers: int) -> str:
     """Wall-clock time of Tune with ``workers`` CPUs, and what the driver took of it."""
-    launch = importlib.import_module("study.launch")
+    launch = importlib.import_module("study.ray_tune.tuner")
     from ray import tune
 
-    from study.tune_search import SeedSearcher
+    from study.ray_tune.searcher import SeedSearcher
 
     class Timed(SeedSearcher):
         """The project's searcher, with the CPU time that asks and tells take in the driver."""

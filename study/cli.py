@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 from analysis.records import RecordsError
-from study import commands
-from study.resolve import Options
-from study.search_options import SearchOptions
-from study.tracking import TrackingError
+from study.commands import all as commands
+from study.resolve.search_options import SearchOptions
+from study.resolve.trials import Options
+from study.tracking.tracker import TrackingError
 from trainables.errors import InputError
 
 STARTED = time.time()
@@ -158,7 +158,7 @@ def compare(
     json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
 ) -> None:
     """What changed between two runs of the same configurations and seeds, and what moved the number."""
-    from study.compare import compare_runs
+    from study.commands.compare import compare_runs
 
     compare_runs(run_a, run_b, rerun or [], out, json)
 
@@ -174,7 +174,7 @@ def rerun(
 
     The run itself is only read; nothing goes to MLflow.
     """
-    from study.rerun import rerun as again
+    from study.commands.rerun import rerun as again
 
     raise typer.Exit(again(run_dir, replica, out, json))
 
@@ -210,13 +210,13 @@ def export(
     if parquet:
         if replica is not None or all_:
             raise InputError("export: --replica and --all choose adapters; allowed with --peft only")
-        from study.merge import export_parquet
+        from study.commands.merge import export_parquet
 
         export_parquet(run_dirs, out)
         return
     if len(run_dirs) > 1:
         raise InputError(f"export --peft: {len(run_dirs)} run directories given; one is allowed")
-    from study.export import export_peft  # torch and timm
+    from study.commands.export import export_peft  # torch and timm
 
     export_peft(run_dirs[0], replica, all_, out)
 
@@ -231,7 +231,7 @@ def ui(
     """Look at a run in MLflow, or in another server; on this machine alone, until Ctrl-C."""
     if optuna and tensorboard:
         raise InputError("ui: --optuna or --tensorboard, not both")
-    from study.ui import serve
+    from study.commands.ui import serve
 
     raise typer.Exit(serve(run_dir, "optuna" if optuna else "tensorboard" if tensorboard else "mlflow", port))
 

@@ -24,13 +24,13 @@ class Objective(Frozen):
     """What a configuration is judged by: a final metric of its replicas, and how seeds are summarised.
 
     Attributes:
-        over_seeds: see ``study.objectives.summarise``.
+        over_seeds: see ``study.search.statistics.summarise``.
         direction: which way the metric is good.
         fraction: share of the worst seeds that ``cvar`` averages.
         c: standard deviations that ``mean_minus_std`` takes off.
         threshold: metric below which a seed has collapsed (above which, where the metric is minimized), for
             ``collapse_rate``, for instance the accuracy of the frozen backbone.
-        failed_as: metric that a failed or diverged seed counts as; None: see ``study.objectives.imputed``.
+        failed_as: metric that a failed or diverged seed counts as; None: see ``study.search.statistics.imputed``.
     """
 
     metric: str
@@ -115,9 +115,9 @@ class SearchSpec(Frozen):
         objectives: statistics over seeds of metrics that need no test images (``analysis.finals.HELD_OUT_METRICS``,
             ``trainable_params``, ``total_params``).
         constraints: such as ``collapse_rate<=0.1``.
-        sampler: see ``study.samplers.KINDS``.
-        schedule: who gets how many seeds, see ``study.racing.SeedSchedule.parse``.
-        stopping: within a run, see ``study.stopping.StepSchedule.parse``; None: packs run to their end.
+        sampler: see ``study.search.samplers.KINDS``.
+        schedule: who gets how many seeds, see ``study.search.racing.SeedSchedule.parse``.
+        stopping: within a run, see ``study.search.stopping.StepSchedule.parse``; None: packs run to their end.
         trials: configurations, duplicates included.
         replicas: at most, confirmation aside; what the race leaves of them goes to the best that it held back. None: no
             bound.

@@ -4,7 +4,7 @@ from typing import Any
 
 from search_spaces.hybrid import HYBRID
 from study.catalog.registry import register
-from study.reported import (
+from study.catalog.reported import (
     SEEDS_002,
     SEEDS_002_BY_FLOOR,
     SEEDS_002_SOURCE,

@@ -14,7 +14,7 @@ from study.catalog.hybrid import (
     WEEK6_PAPER,
 )
 from study.catalog.registry import register
-from study.reported import SEEDS_002, SEEDS_002_SOURCE
+from study.catalog.reported import SEEDS_002, SEEDS_002_SOURCE
 from study.spec import Contrast, Objective, Study
 
 _NOTES: dict[str, dict[str, Any]] = {

@@ -4,7 +4,7 @@ from typing import Any
 
 from study.catalog.hybrid import FLIPPED, HELD_OUT, HELD_OUT_EMBEDDED
 from study.catalog.registry import register
-from study.reported import SEEDS_003, SEEDS_003_SOURCE
+from study.catalog.reported import SEEDS_003, SEEDS_003_SOURCE
 from study.spec import Contrast, Objective, Profile, Study
 
 # one rate and one weight decay for all that trains, as their configuration files have them: the hybrid's are LoRA's

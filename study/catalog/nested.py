@@ -4,7 +4,7 @@ from typing import Any
 
 from search_spaces.nested import NESTED
 from study.catalog.registry import register
-from study.reported import NOTES_LATER, NOTES_LATER_SOURCE, SEEDS_000, SEEDS_000_SOURCE
+from study.catalog.reported import NOTES_LATER, NOTES_LATER_SOURCE, SEEDS_000, SEEDS_000_SOURCE
 from study.spec import Contrast, Objective, Profile, SearchSpec, Study
 
 _CHARACTERS: dict[str, Any] = {"flip": False, "crop_scale": (0.7, 1.0)}

@@ -1,0 +1,123 @@
+"""Tune function <-> a trainable's plain ``train(config, seeds, report, checkpoints)``. Runs in the worker."""
+
+import importlib
+import resource
+import socket
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from study.records.run_directory import Outcome, write_outcome
+from trainables.configs import CONFIGS
+from trainables.errors import InputError
+from trainables.packs.checkpoint import Checkpoints, Row
+
+STOP_FILE = "stop"
+"""In a replica's folder: its pack is to stop after its next report, as ``pruned``."""
+
+
+class _StopPack(Exception):
+    """The driver has stopped this pack."""
+
+
+def run_pack(task: dict[str, Any]) -> None:
+    """Train one pack and leave its outcome in the run directory.
+
+    Args:
+        task: ``pack`` holds run_dir, trainable, params, replica_ids (seed -> id) and device.
+
+    An exception of the trainable becomes the status ``failed`` of its replicas; a killed process is left to Tune,
+    which starts the pack again from its checkpoints.
+    """
+    from ray import tune
+
+    pack = task["pack"]
+    run_dir = Path(pack["run_dir"])
+    if not (run_dir / "study.json").exists():
+        raise RuntimeError(
+            f"{run_dir} is not visible on node {socket.gethostname()}: --out must be on a file system all nodes share"
+        )
+    replica_ids: dict[int, str] = {int(seed): name for seed, name in pack["replica_ids"].items()}
+    boundary = CONFIGS[pack["trainable"]].boundary
+    checkpoints = Checkpoints(run_dir / "checkpoints", replica_ids, boundary)
+    clock = {"began_at": time.time(), "report_s": 0.0}
+    diverged: set[int] = set()
+
+    def report(rows: dict[int, list[Row]]) -> None:
+        start = time.monotonic()
+        if not clock.get("first"):  # a resumed replica's clock began before this process did
+            clock["began_at"] = time.time() - max((row["wall_s"] for new in rows.values() for row in new), default=0.0)
+            clock["first"] = 1.0
+        diverged.update(seed for seed, new in rows.items() for row in new if row["name"] == "diverged")
+        tune.report({"rows": {str(seed): new for seed, new in rows.items()}, "began_at": clock["began_at"]})
+        clock["report_s"] += time.monotonic() - start
+        # report() returns when the driver has dealt with it, so its decision is there
+        if any((run_dir / "checkpoints" / replica_id / STOP_FILE).exists() for replica_id in replica_ids.values()):
+            raise _StopPack
+
+    statuses: dict[int, tuple[Any, str | None]]
+    try:
+        _train(pack, list(replica_ids), report, checkpoints)
+    except _StopPack:
+        statuses = {seed: ("diverged" if seed in diverged else "pruned", None) for seed in replica_ids}
+    except Exception as error:
+        for replica_id in replica_ids.values():
+            folder = run_dir / "checkpoints" / replica_id
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "error.txt").write_text(traceback.format_exc())
+        reason = (str(error).strip().splitlines() or [""])[0]
+        text = reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
+        statuses = {seed: ("failed", text) for seed in replica_ids}
+    else:
+        statuses = {seed: ("diverged" if seed in diverged else "finished", None) for seed in replica_ids}
+    outcomes, notice = {}, _notice(pack["device"], pack["params"].get("precision"))
+    for seed, (status, message) in statuses.items():
+        outcome = Outcome(
+            status=status, error=message, peak_memory_mib=_peak_memory_mib(pack["device"]), host=socket.gethostname(),
+            began_at=clock["began_at"], ended_at=time.time(), report_s=clock["report_s"] / len(replica_ids),
+            notice=notice,
+        )  # fmt: skip
+        write_outcome(run_dir / "checkpoints" / replica_ids[seed], outcome)
+        outcomes[replica_ids[seed]] = outcome.model_dump()
+    tune.report({"rows": {}, "began_at": clock["began_at"], "outcomes": outcomes})
+
+
+def _train(pack: dict[str, Any], seeds: list[int], report: Any, checkpoints: Checkpoints) -> None:
+    prepare_device(pack["device"])
+    config = CONFIGS[pack["trainable"]].model_validate(pack["params"])
+    importlib.import_module(f"trainables.methods.{pack['trainable']}").train(config, seeds, report, checkpoints)
+
+
+def prepare_device(device: str) -> None:
+    """One thread on a CPU; memory statistics from here on on a GPU."""
+    import torch
+
+    from trainables.packs.device import device as used
+
+    if device == "cpu" or used().type == "cpu":
+        torch.set_num_threads(1)
+    else:
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _notice(device: str, precision: str | None) -> str:
+    """What to say where a GPU was given and is not used, or its precision was asked for and there is none."""
+    from trainables.packs.device import device as used
+
+    if device == "gpu" and used().type == "cpu":
+        return f"{socket.gethostname()}: a GPU was given and does not start: CPU used"
+    if precision == "fp16" and used().type == "cpu":
+        return "precision=fp16: on a CPU the run is in fp32, as the notes' code did there"
+    return ""
+
+
+def _peak_memory_mib(device: str) -> float:
+    if device == "gpu":
+        import torch
+
+        from trainables.packs.device import device as used
+
+        if used().type == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

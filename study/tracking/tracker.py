@@ -1,0 +1,251 @@
+"""MLflow and TensorBoard, written by the driver: a copy of the results that can be looked at while they come in.
+
+Experiment = study, parent run = trial, child run = replica. Nothing here can stop a study once it has begun.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from study.spec import TrialSpec
+from study.tracking.mlflow_connection import TrackingError, hopeless, open_client, resolve_uri, without_password
+from study.tracking.mlflow_runs import MAX_TAG_VALUE, MlflowRuns
+from study.tracking.mlflow_writer import RunWriter
+from study.tracking.outbox import Outbox, one_line
+from study.tracking.tensorboard import EventFiles, Point, safe_name
+
+__all__ = ["STATUSES", "Tracker", "TrackingError", "resolve_uri"]
+
+STATUSES = {
+    "finished": "FINISHED",
+    "pruned": "FINISHED",
+    "diverged": "FAILED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+"""Status of a replica -> state of its MLflow run."""
+
+_PROVENANCE_TAGS = (
+    "git_commit",
+    "git_dirty",
+    "diff_hash",
+    "source_hash",
+    "spec_hash",
+    "environment_hash",
+    "data_hash",
+    "weights_hash",
+)
+
+
+class Tracker:
+    """Records one run directory in MLflow and TensorBoard. For one thread.
+
+    Args:
+        run_dir: holds ``tracking.json`` and ``tensorboard/``.
+        study: name of the experiment.
+        run_id: name of this run of the study; the runs of an earlier process with the same one are continued.
+        uri: tracking URI, see ``resolve_uri``.
+        artifact_root: folder for artifacts; None leaves it to the server.
+        provenance: what ``provenance.collect`` returned; its hashes become tags.
+        send_every_s: seconds for which curves are gathered before MLflow gets them; a call costs it 4 ms, a point
+            in a larger call 0.06 ms. The end of a replica does not wait.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        study: str,
+        run_id: str,
+        uri: str,
+        artifact_root: Path | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        send_every_s: float = 5.0,
+    ) -> None:
+        self._run_dir = run_dir
+        self._study = study
+        self._run_id = run_id
+        self._uri = uri
+        self._artifact_root = artifact_root
+        self._tags = _tags(study, provenance or {})
+        self._runs: MlflowRuns | None = None
+        self._writer: RunWriter | None = None
+        self._outbox = Outbox(f"MLflow at {without_password(uri)}", hopeless)
+        self._events = EventFiles(run_dir / "tensorboard")
+        self._folders: dict[str, str] = {}  # replica -> folder of its curves
+        self._owners: dict[str, str] = {}  # folder of a configuration -> trial
+        self._trials: set[str] = set()
+        self._waiting: dict[str, list[Point]] = {}
+        self._send_every_s = send_every_s
+        self._sent_at = -math.inf
+        self._tensorboard_warning: list[str] = []
+
+    def prepare(self, trials: Sequence[TrialSpec]) -> None:
+        """Create or find the runs of ``trials``, before work on them starts; later trials may follow in further calls.
+
+        Raises:
+            TrackingError: in the first call, when the tracking URI cannot be used.
+        """
+        for trial in trials:
+            self._trials.add(trial.trial_id)
+            folder = safe_name(trial.configuration)
+            if self._owners.setdefault(folder, trial.trial_id) != trial.trial_id:
+                folder = f"{folder}-{safe_name(trial.trial_id)}"
+            for seed in trial.seeds:
+                self._folders[trial.replica_id(seed)] = f"{folder}/seed_{seed}"
+        if self._runs is None:
+            self._runs = self._connect(trials)
+            self._writer = RunWriter(self._runs)
+        else:
+            self._outbox.submit("runs of new trials", partial(self._runs.ensure, list(trials)))
+
+    def unfinished(self) -> list[str]:
+        """Prepared replicas whose run has not ended in MLflow: after a restart, those to be continued or finished."""
+        runs = self._runs
+        if runs is None:
+            return []
+        return [key for key in self._folders if runs.status.get(runs.runs.get(key, "")) not in STATUSES.values()]
+
+    def log_rows(self, replica_id: str, rows: Iterable[Mapping[str, Any]], started_at_s: float) -> None:
+        """Add rows (``phase, task, epoch, step, name, value, wall_s``) of a replica to its curves.
+
+        Curves are named ``phase/name``. Their x axis is the row's step in training and the task elsewhere (the epoch
+        where there is no task). After a restart hand in the rows of a replica from its first: TensorBoard's files are
+        written anew, and the n-th point of a curve at a step is left out where MLflow has n of them already, even
+        when a repeated step took another time or, on a GPU, came out in other digits.
+
+        Args:
+            replica_id: as in ``TrialSpec.replica_id``.
+            rows: in the order in which they were reported.
+            started_at_s: when ``wall_s`` was 0, in seconds since 1970; the same for the same row, always.
+
+        Raises:
+            ValueError: a replica that was not prepared.
+        """
+        folder = self._folder(replica_id)
+        points = [_point(row, started_at_s) for row in rows]
+        if not points:
+            return
+        try:
+            self._events.write(folder, points)
+        except OSError as error:
+            self._tensorboard_warning = [f"TensorBoard files could not be written: {one_line(error)}"]
+        self._waiting.setdefault(replica_id, []).extend(points)
+        if time.monotonic() >= self._sent_at + self._send_every_s:
+            self._send_waiting()
+
+    def finish_replica(
+        self, replica_id: str, status: str, final_metrics: Mapping[str, float], artifacts: Sequence[Path] = ()
+    ) -> None:
+        """Close a replica's run: ``final/<name>`` metrics, artifacts under ``checkpoints``, its state.
+
+        Raises:
+            ValueError: a replica that was not prepared, or a status that is none of ``STATUSES``.
+        """
+        folder = self._folder(replica_id)
+        self._finish(
+            replica_id, status, {f"final/{k}": v for k, v in final_metrics.items()}, artifacts, under="checkpoints"
+        )
+        self._events.close(folder)
+
+    def finish_trial(
+        self,
+        trial_id: str,
+        aggregate: Mapping[str, float],
+        artifacts: Sequence[Path] = (),
+        status: str = "finished",
+    ) -> None:
+        """Close a trial's run with the numbers over its seeds; again with more artifacts where these come later.
+
+        Raises:
+            ValueError: a trial that was not prepared, or a status that is none of ``STATUSES``.
+        """
+        if trial_id not in self._trials:
+            raise ValueError(f"trial {trial_id!r} was not prepared")
+        self._finish(trial_id, status, aggregate, artifacts, under=None)
+
+    def close(self) -> list[str]:
+        """Send what is left, and leave no run in state RUNNING: those not finished are interrupted.
+
+        Returns:
+            Warnings, one line each, for what is missing in MLflow or TensorBoard; empty when all is well.
+        """
+        self._events.close()
+        if self._runs is not None:
+            self._send_waiting()
+            for key in (*self._folders, *sorted(self._trials)):
+                self._submit(f"end of {key}", partial(RunWriter.interrupt, key=key))
+        warnings = self._tensorboard_warning + self._outbox.close()
+        return [f"{line} (the results in {self._run_dir} are complete)" for line in warnings]
+
+    def _finish(
+        self, key: str, status: str, metrics: Mapping[str, float], artifacts: Sequence[Path], under: str | None
+    ) -> None:
+        if status not in STATUSES:
+            raise ValueError(f"status {status!r}: allowed are {', '.join(STATUSES)}")
+        self._send_waiting()
+        if metrics:
+            final = dict(metrics)
+            self._submit(f"final metrics of {key}", lambda to: to.set_metrics(key, final))
+        for path in artifacts:
+            self._submit(f"{path.name} of {key}", partial(RunWriter.add_artifact, key=key, path=path, under=under))
+        self._submit(f"status of {key}", lambda to: to.set_status(key, STATUSES[status], status))
+
+    def _send_waiting(self) -> None:
+        for replica_id, points in self._waiting.items():
+            self._submit(f"metrics of {replica_id}", partial(RunWriter.add_points, key=replica_id, points=points))
+        self._waiting = {}
+        self._sent_at = time.monotonic()
+
+    def _connect(self, trials: Sequence[TrialSpec]) -> MlflowRuns:
+        uri, beside = resolve_uri(self._uri, self._run_dir)
+        client = open_client(uri)
+        try:
+            runs = MlflowRuns(
+                client,
+                self._run_dir / "tracking.json",
+                self._study,
+                self._run_id,
+                uri,
+                self._artifact_root or beside,
+                self._tags,
+            )
+            runs.ensure(trials)
+        except Exception as error:  # the first contact: whatever fails here is about the URI
+            raise TrackingError(uri, f"cannot be used ({one_line(error)})") from error
+        return runs
+
+    def _folder(self, replica_id: str) -> str:
+        if replica_id not in self._folders:
+            raise ValueError(f"replica {replica_id!r} was not prepared")
+        return self._folders[replica_id]
+
+    def _submit(self, what: str, call: Callable[[RunWriter], None]) -> None:
+        if self._writer is None:
+            raise RuntimeError("prepare() comes before anything is recorded")
+        self._outbox.submit(what, partial(call, self._writer))
+
+
+def _tags(study: str, provenance: Mapping[str, Any]) -> dict[str, str]:
+    """Tags of every run: the hashes, and what MLflow's own pages show as source and version."""
+    tags = {name: str(provenance[name]) for name in _PROVENANCE_TAGS if provenance.get(name) not in (None, "")}
+    tags["mlflow.source.name"] = str(provenance.get("command") or f"study/run.py {study}")[:MAX_TAG_VALUE]
+    if "git_commit" in tags:
+        tags["mlflow.source.git.commit"] = tags["git_commit"]
+    return tags
+
+
+def _point(row: Mapping[str, Any], started_at_s: float) -> Point:
+    places = ("step",) if row["phase"] == "train" else ("task", "epoch", "step")
+    step = next((row[place] for place in places if row.get(place) is not None), 0)
+    value = row["value"]
+    return Point(
+        key=f"{row['phase']}/{row['name']}",
+        step=int(step),
+        value=math.nan if value is None else float(value),
+        timestamp_ms=max(0, int((started_at_s + (row.get("wall_s") or 0.0)) * 1000)),
+    )

@@ -1,0 +1,83 @@
+"""``--pack auto``: the pack size follows from measured steps."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from study.ray_tune.packing import choose, measure, sizes, tasks
+from study.ray_tune.resources import Machine
+from study.resolve.trials import Options, resolve
+from study.spec import ResolvedStudy
+
+
+def study(seeds: str = "8", cpus: int = 2, name: str = "hybrid_freeze") -> ResolvedStudy:
+    machine = Machine(cpus, 0, "a machine")
+    return resolve(Options(name=name, profile="embedded", seeds=seeds), machine, load_data=False)[0]
+
+
+def test_sizes_double_up_to_all_seeds() -> None:
+    assert sizes(1) == [1]
+    assert sizes(5) == [1, 2, 4, 5]
+    assert sizes(8) == [1, 2, 4, 8]
+
+
+def test_a_pack_that_shares_its_steps_is_taken() -> None:
+    shared = {1: 1.0, 2: 1.1, 4: 1.3, 8: 1.7}  # 4 configurations x 8 seeds on 2 workers: spans 16, 8.8, 5.2, 3.4
+    found = choose(study(), shared.__getitem__)
+    assert found.pack == 8
+    assert "8 replicas together" in found.reason and "1 replica takes 1e+03 ms" in found.reason
+
+
+def test_a_pack_that_takes_its_replicas_one_by_one_is_not() -> None:
+    tried = []
+
+    def step_s(size: int) -> float:
+        tried.append(size)
+        return 0.98 * size  # two per cent are not worth later results
+
+    found = choose(study(), step_s)
+    assert found.pack == 1 and "every replica by itself" in found.reason
+    assert tried == [1, 2]  # larger packs are not even measured
+
+
+def test_packing_must_not_leave_workers_without_work() -> None:
+    # 4 configurations x 2 seeds on 8 workers: all at once one by one, though a pack of two is quicker per replica
+    assert choose(study("2", cpus=8), {1: 1.0, 2: 1.5}.__getitem__).pack == 1
+
+
+def test_a_pack_that_does_not_fit_into_memory_is_not_taken() -> None:
+    found = choose(study(), {1: 1.0, 2: 1.2, 4: math.inf}.__getitem__)
+    assert found.pack == 2 and "4 together do not fit into memory" in found.reason
+
+
+@pytest.mark.parametrize("name", ["hybrid_week1", "nested_alpha"])
+def test_steps_are_measured_on_the_largest_configuration(tiny_backbone: str, name: str) -> None:
+    options = Options(
+        name=name, profile="embedded", seeds="3", backbone=tiny_backbone,
+        settings=["data.classes=0:20", "data.train_per_class=4", "data.test_per_class=2", "rank=4"],
+    )  # fmt: skip
+    resolved, _ = resolve(options, Machine(2, 0, "a machine"))
+    task = tasks(resolved)(2)
+    counts = {json.dumps(trial.params): trial.trainable_params for trial in resolved.trials}
+    assert counts[json.dumps(task["params"])] == max(counts.values())
+    assert task["seeds"] == [0, 1]
+    assert 0.0 < measure(task) < 60.0
+
+
+@pytest.mark.slow
+def test_a_run_says_what_it_picked_and_keeps_it(tiny_backbone: str, tmp_path: Path) -> None:
+    words = ["hybrid_week1", "--backbone", tiny_backbone, "--trials", "1", "--seeds", "2", "--out", "run"]
+    for setting in ("data.classes=0:10", "data.train_per_class=4", "data.test_per_class=2", "rank=4", "epochs=1"):
+        words += ["--set", setting]
+    done = subprocess.run(
+        [sys.executable, str(REPOSITORY / "study" / "run.py"), *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    picked = json.loads((tmp_path / "run" / "study.json").read_text())["resources"]["pack"]
+    assert picked in (1, 2)
+    assert "pack auto: " in done.stderr and "a step of 1 replica takes" in done.stderr

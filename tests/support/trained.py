@@ -1,0 +1,32 @@
+"""Runs of a tiny study, trained in this process without Ray."""
+
+from pathlib import Path
+
+from study.ray_tune.resources import Machine
+from study.records.run_directory import Outcome, RunDirectory, write_outcome
+from study.resolve.trials import Options, resolve
+from trainables.configs import NestedConfig
+from trainables.methods.nested import train
+from trainables.packs.checkpoint import Checkpoints
+
+TINY = [
+    "data.classes=0:4", "data.train_per_class=4", "data.test_per_class=3", "init_cls=2", "increment=2", "epochs=1",
+    "rank=4", "batch_size=8",
+]  # fmt: skip
+
+
+def tiny_run(path: Path, backbone: str, *settings: str, seeds: str = "2", trials: int = 2) -> RunDirectory:
+    """Every replica finished, records written."""
+    options = Options(
+        "nested_alpha", "embedded", backbone=backbone, settings=[*TINY, *settings], seeds=seeds, trials=trials
+    )
+    study, _ = resolve(options, Machine(1, 0, "this machine"))
+    run = RunDirectory.create(path, study)
+    for trial in study.trials:
+        ids = {seed: trial.replica_id(seed) for seed in trial.seeds}
+        checkpoints = Checkpoints(path / "checkpoints", ids)
+        train(NestedConfig.model_validate(trial.params), trial.seeds, lambda rows: None, checkpoints)
+        for replica_id in ids.values():
+            write_outcome(run.folder(replica_id), Outcome(status="finished"))
+    run.export()
+    return run
