@@ -8,6 +8,7 @@ import torch
 
 from trainables.configs import TrainableConfig
 from trainables.packs.checkpoint import Checkpoints, Row
+from trainables.packs.run import PackRun
 
 
 def trained(
@@ -52,3 +53,9 @@ def check_pack_and_cut(train: Callable[..., None], made: TrainableConfig, folder
     last = [Checkpoints(folder / which, {7: "r-s7"}, "epoch").load(7, 2).tensors for which in ("alone", "cut")]
     assert {"optimizer.first", "optimizer.second", "optimizer.steps"} <= set(last[0])
     assert all(torch.equal(last[0][name], last[1][name]) for name in last[0])
+
+
+def train_through(run: PackRun, position: int) -> None:
+    """Train through one task or epoch, without what follows."""
+    for _ in run.training(position):
+        pass

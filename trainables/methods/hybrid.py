@@ -18,10 +18,10 @@ from trainables.data.splits import Split, check, steps_per_epoch
 from trainables.metrics.accuracy import all_logits
 from trainables.metrics.calibration import calibrate, calibration_error, scores
 from trainables.metrics.diagnostics import GroupDiagnostics
+from trainables.metrics.finals import epoch_finals
 from trainables.models.vision import load_backbone
 from trainables.packs.bank import per_replica
 from trainables.packs.checkpoint import Checkpoints
-from trainables.packs.epochs import EpochRun
 from trainables.packs.run import PackRun, Report, carry_out
 from trainables.packs.seeding import generator
 from trainables.packs.tuned import TunedReplicas, base_rates
@@ -65,8 +65,10 @@ def count_parameters(config: HybridConfig, classes: int) -> tuple[int, int]:
     return pack.bank.count(trained), pack.total_params
 
 
-class HybridRun(EpochRun):
+class HybridRun(PackRun):
     """State of one pack between epochs."""
+
+    boundary = "epoch"
 
     optimizer: Updates
 
@@ -154,9 +156,7 @@ class HybridRun(EpochRun):
         values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(groups)}
         if "lora" in groups:
             values["weight_norm/lora"] = self.pack.norm("lora")
-        for k in torch.nonzero(logged).flatten().tolist():
-            for name, value in values.items():
-                self.log(k, "train", name, float(value[k]), epoch=epoch, step=int(self.steps[k]))
+        self.log_step(logged, values, None, epoch)
 
     def measure(self, epoch: int) -> None:
         tested = self.config.evaluate == "test"
@@ -197,9 +197,12 @@ class HybridRun(EpochRun):
             finite = {name: float(value[k]) for name, value in values.items() if bool(value[k].isfinite())}
             self.log_values(k, "diagnostics", finite, epoch)
 
+    def finals(self, k: int, epoch: int) -> dict[str, float]:
+        return epoch_finals(self.rows[self.seeds[k]], epoch + 1)
+
     def state(self, k: int) -> dict[str, Tensor]:
-        return super().state(k) | {"diagnostics.previous": self.diagnostics.state(k)}
+        return self.pack.bank.state(k) | {"diagnostics.previous": self.diagnostics.state(k)}
 
     def load(self, k: int, state: Mapping[str, Tensor]) -> None:
-        super().load(k, state)
+        self.pack.bank.load(k, state)
         self.diagnostics.load(k, state["diagnostics.previous"])

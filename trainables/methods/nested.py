@@ -17,10 +17,9 @@ from trainables.data.images import ImageData, load_images
 from trainables.data.materials import Materials, image_materials
 from trainables.metrics.ablation import ratios
 from trainables.metrics.boundary import ContinualTests
-from trainables.metrics.diagnostics import StepClock
+from trainables.metrics.continual import continual_finals
 from trainables.models.vision import Backbone, load_backbone
 from trainables.packs.checkpoint import Checkpoints
-from trainables.packs.device import device
 from trainables.packs.optim import BankOptimizer, columns_of, decay_columns, learning_rates
 from trainables.packs.replicas import Pack
 from trainables.packs.run import PackRun, Report, carry_out
@@ -79,12 +78,11 @@ def base_rates(config: NestedConfig, groups: Sequence[str]) -> list[float]:
 class NestedRun(PackRun):
     """State of one pack between tasks."""
 
+    boundary = "task"
+
     def __init__(self, config: NestedConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
         self.config = config
-        self.device = device()
-        self.clock = StepClock(self.device)
-        self.eval_s = 0.0
         backbone: Backbone = load_backbone(config.backbone)
         data: ImageData = load_images(config.dataset, config.data, backbone.size)
         self.tasks = ClassIncremental(config, seeds, data.train.labels, data.test.labels)
@@ -108,7 +106,10 @@ class NestedRun(PackRun):
 
     def training(self, task: int) -> Iterator[None]:
         """Train adapters and head on one task with a fresh optimizer."""
-        start = time.monotonic()
+        if task == 0 and self.config.evaluate == "test":
+            start = time.monotonic()
+            self.tests.begin()
+            self.eval_s += time.monotonic() - start
         config, bank = self.config, self.pack.bank
         optimizer = BankOptimizer(bank, config.optimizer, self._decay(), config.momentum)
         first_step = self.steps.clone()
@@ -134,7 +135,6 @@ class NestedRun(PackRun):
             for k in self.alive():
                 own_batches = -(-len(self.tasks.train[k][task]) // config.batch_size)
                 self.log(k, "train", "epoch_loss", float(losses[k]) / own_batches, task, epoch, int(self.steps[k]))
-        self.log_timing("train_s", time.monotonic() - start, task)
 
     def _batches(self, task: int, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Indices (K, B), valid (K, B) and boxes (K, B, 2, 5) of an epoch's steps."""
@@ -193,34 +193,19 @@ class NestedRun(PackRun):
             return
         values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(self.pack.bank.groups)}
         values |= {f"norm/{part}": self.pack.norm(part) for part in self.pack.parts}
-        values |= ratios(contribution)
-        for k in torch.nonzero(logged).flatten().tolist():
-            for name, value in values.items():
-                if bool(value[k].isfinite()):
-                    self.log(k, "train", name, float(value[k]), task, epoch, int(self.steps[k]))
+        self.log_step(logged, values | ratios(contribution), task, epoch)
 
-    def train(self, task: int) -> None:
-        if task == 0 and self.config.evaluate == "test":
-            start = time.monotonic()
-            self.tests.begin()
-            self.eval_s += time.monotonic() - start
-        super().train(task)
-
-    def close(self, task: int) -> None:
+    def measure(self, task: int) -> None:
         """Consolidation, and what is measured around it: on test images, on held-out training images, or both."""
-        start = time.monotonic()
         if self.config.evaluate == "test":
             self.tests.boundary(task, self._consolidate)
         else:
             self._consolidate(task)
         if self.config.data.val_fraction:
             self.tests.validation(task)
-        self.eval_s += time.monotonic() - start
-        if self.data_s:  # loading belongs to the first task that this process trains
-            self.log_timing("data_s", self.data_s, task)
-        self.log_timing("eval_s", self.eval_s, task)
-        self.log_costs(self.clock, task)
-        self.data_s = self.eval_s = 0.0
+
+    def finals(self, k: int, task: int) -> dict[str, float]:
+        return continual_finals(self.rows[self.seeds[k]], task + 1)
 
     def _consolidate(self, task: int) -> tuple[bool, bool]:
         """Consolidate where it is due; whether slow and whether fast changed."""

@@ -4,7 +4,7 @@ Source: METHODS.md "LoRA rank"; notes seeds/004, part II.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +19,10 @@ from trainables.data.text_input import TextInput, text_logits
 from trainables.data.texts import TextData, known_text_classes, load_text
 from trainables.errors import InputError
 from trainables.metrics.calibration import scores
+from trainables.metrics.finals import epoch_finals
 from trainables.models.text import TextBackbone, load_text_backbone
 from trainables.models.text_notices import text_notices
 from trainables.packs.checkpoint import Checkpoints
-from trainables.packs.epochs import EpochRun
 from trainables.packs.optim import BankOptimizer, decay_columns, linear_rates
 from trainables.packs.run import PackRun, Report, carry_out
 from trainables.packs.seeding import generator
@@ -122,9 +122,10 @@ def split(config: RankConfig, labels: Tensor, seed: int) -> tuple[Tensor, Tensor
     return carve(labels, config.data.val_fraction, generator(seed, "split"), "data.val_fraction")
 
 
-class RankRun(EpochRun):
+class RankRun(PackRun):
     """State of one pack between epochs."""
 
+    boundary = "epoch"
     pack: TextReplicas
 
     def __init__(self, config: RankConfig, seeds: Sequence[int]) -> None:
@@ -234,5 +235,13 @@ class RankRun(EpochRun):
         if not bool(logged.any()):
             return
         values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(self.pack.bank.groups)}
-        for k in torch.nonzero(logged).flatten().tolist():
-            self.log_values(k, "train", {name: float(value[k]) for name, value in values.items()}, epoch)
+        self.log_step(logged, values, None, epoch)
+
+    def finals(self, k: int, epoch: int) -> dict[str, float]:
+        return epoch_finals(self.rows[self.seeds[k]], epoch + 1)
+
+    def state(self, k: int) -> dict[str, Tensor]:
+        return self.pack.bank.state(k)
+
+    def load(self, k: int, state: Mapping[str, Tensor]) -> None:
+        self.pack.bank.load(k, state)

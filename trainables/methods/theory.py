@@ -20,7 +20,6 @@ from trainables.data.materials import Materials
 from trainables.data.teachers import draw_gram, draw_update, loss_optima, rank_r_residual, update_rank
 from trainables.packs.bank import Bank, Parameter, per_replica
 from trainables.packs.checkpoint import Checkpoints
-from trainables.packs.device import device
 from trainables.packs.run import PackRun, Report, carry_out
 from trainables.packs.seeding import generator
 
@@ -68,10 +67,11 @@ class TheoryRun(PackRun):
         grams: Gram matrices of the inputs, fp64 (M, d_in, d_in), the same for all teachers of a seed.
     """
 
+    boundary = "epoch"
+
     def __init__(self, config: TheoryConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
         self.config = config
-        self.device = device()
         shapes = {f"{factor}.{rank}": shape for rank in config.ranks for factor, shape in self._shapes(rank).items()}
         # Kaiming's uniform for A and zeros for B, as LoRA starts
         parameters = {
@@ -121,14 +121,12 @@ class TheoryRun(PackRun):
         return torch.optim.Adam([flat], self.config.lr, fused=True)
 
     def training(self, epoch: int) -> Iterator[None]:
-        start = time.monotonic()
         for step in range(epoch * self.config.steps_per_epoch, (epoch + 1) * self.config.steps_per_epoch):
             self.step(step)
             yield
         self.steps += self.config.steps_per_epoch
         finite = per_replica(torch.all, self.bank.flat.isfinite())[: len(self.own)].view(len(self.seeds), -1)
         self.mark_diverged(finite.all(1), epoch=epoch)
-        self.log_timing("train_s", time.monotonic() - start, epoch=epoch)
 
     def step(self, step: int) -> None:
         """One step of the optimizer on all factors; ``step`` counts from 0."""
@@ -152,14 +150,13 @@ class TheoryRun(PackRun):
         a, b = (factor.double().cpu() for factor in self.factors[rank][:2])
         return self.config.scale(rank) * torch.bmm(b, a)
 
-    def close(self, epoch: int) -> None:
+    def measure(self, epoch: int) -> None:
         """Rows ``error`` and ``gap`` of every teacher and rank, and once, in the first epoch, ``bound``.
 
         The gap is the error beyond the bound as a fraction of the bound; of ||W* - W0||_F^2 where the bound is 0, which
         is where the rank reaches the teacher's. ``gap_of_optimum``, after the last epoch, is the gap of the
         update of smallest training loss, in closed form: what a finite number of inputs leaves to any training.
         """
-        start = time.monotonic()
         optima = loss_optima(self.updates, self.grams, self.config.ranks) if epoch == self.config.epochs - 1 else {}
         for rank in self.config.ranks:
             errors = per_replica(torch.sum, (self.updates - self.learned(rank)).square())
@@ -177,10 +174,12 @@ class TheoryRun(PackRun):
                 for name, value in values.items():
                     where = f"{name}/{teacher}/r{rank}"
                     self.log(k, "eval", where, value, epoch=epoch, step=int(self.steps[k]))
-        if self.data_s:  # drawing belongs to the first epoch that this process trains
-            self.log_timing("data_s", self.data_s, epoch=epoch)
-            self.data_s = 0.0
-        self.log_timing("eval_s", time.monotonic() - start, epoch=epoch)
+
+    def finals(self, k: int, epoch: int) -> dict[str, float]:
+        """Gaps of every teacher and rank after this epoch, the worst and their mean."""
+        gaps = {row["name"]: row["value"] for row in self.rows[self.seeds[k]]
+                if row["epoch"] == epoch and row["phase"] == "eval" and row["name"].startswith("gap/")}  # fmt: skip
+        return {"worst_gap": max(gaps.values()), "mean_gap": math.fsum(gaps.values()) / len(gaps)} | gaps
 
     def _bounds(self, rank: int) -> Tensor:
         """Eckart-Young bound of every row, (M,); 0, not rounding noise, from the rank of the teacher on."""

@@ -1,32 +1,48 @@
-"""What training a pack has in common whatever the method: rows per replica, divergence, checkpoints, resuming."""
+"""What training a pack has in common whatever the method: rows, timings, divergence, checkpoints, resuming."""
 
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from trainables.metrics.diagnostics import StepClock, peak_memory_mib
 from trainables.packs.checkpoint import Checkpoints, Row
+from trainables.packs.device import device
+from trainables.packs.optim import BankOptimizer
 
 Report = Callable[[dict[int, list[Row]]], None]
 """Takes the new rows of every replica, seed -> rows, once per task or epoch."""
+
+OPTIMIZER = "optimizer."
+"""Prefix of the optimizer's tensors in a checkpoint."""
 
 
 class PackRun(ABC):
     """State of K replicas between two boundaries (tasks or epochs).
 
+    A subclass sets ``data_s`` when data and weights are there, and ``optimizer`` where one lives on over boundaries.
+
     Attributes:
+        boundary: after what replicas report and leave a checkpoint.
         rows: seed -> everything that the replica has reported.
         steps: training steps that each replica has done, int64 (K,).
         finite: replicas that still train, bool (K,).
+        eval_s: seconds since the last boundary that were spent on evaluating.
     """
+
+    boundary: ClassVar[Literal["task", "epoch"]]
+    optimizer: BankOptimizer | None = None
 
     def __init__(self, seeds: Sequence[int]) -> None:
         self.seeds = tuple(seeds)
+        self.device = device()
+        self.clock = StepClock(self.device)
         self.rows: dict[int, list[Row]] = {seed: [] for seed in seeds}
         self.began = time.monotonic()
+        self.data_s = self.eval_s = 0.0
         self.steps = torch.zeros(len(seeds), dtype=torch.long)
         self.finite = torch.ones(len(seeds), dtype=torch.bool)
 
@@ -35,21 +51,42 @@ class PackRun(ABC):
         """Train through one task or epoch, step by step; a step is done when its turn of the iterator is."""
 
     @abstractmethod
-    def close(self, position: int) -> None:
+    def measure(self, position: int) -> None:
         """Everything that is measured after one task or epoch."""
 
-    def train(self, position: int) -> None:
-        """Train through one task or epoch."""
-        for _ in self.training(position):
-            pass
+    @abstractmethod
+    def finals(self, k: int, position: int) -> dict[str, float]:
+        """Final metrics of replica k if it ended with this task or epoch, by the names that its method declares."""
 
     @abstractmethod
     def state(self, k: int) -> dict[str, Tensor]:
-        """Everything that replica k's future depends on, but for ``steps`` and ``finite``."""
+        """Everything that replica k's future depends on, but for ``steps``, ``finite`` and ``optimizer``."""
 
     @abstractmethod
     def load(self, k: int, state: Mapping[str, Tensor]) -> None:
         """Undo ``state``."""
+
+    def advance(self, position: int) -> None:
+        """Train through one task or epoch, measure, and log what both took."""
+        start = time.monotonic()
+        for _ in self.training(position):
+            pass
+        trained = time.monotonic()
+        during = self.eval_s
+        self.measure(position)
+        evaluated = time.monotonic()
+        if self.data_s:  # loading belongs to the first boundary of this process
+            self.log_timing("data_s", self.data_s, position)
+        self.log_timing("train_s", trained - start - during, position)
+        self.log_timing("eval_s", evaluated - trained + during, position)
+        self.data_s = self.eval_s = 0.0
+        self._log_costs(position)
+        for k in self.alive():
+            self.log_values(k, "final", self.finals(k, position), position, step=False)
+
+    def at(self, position: int) -> dict[str, int]:
+        """Where a row belongs that is about a whole task or epoch."""
+        return {self.boundary: position}
 
     def log(
         self, k: int, phase: str, name: str, value: float, task: int | None = None, epoch: int | None = None,
@@ -61,21 +98,32 @@ class PackRun(ABC):
              "wall_s": round(time.monotonic() - self.began, 3)}
         )  # fmt: skip
 
-    def log_timing(self, name: str, seconds: float, task: int | None = None, epoch: int | None = None) -> None:
+    def log_values(self, k: int, phase: str, values: Mapping[str, float], position: int, step: bool = True) -> None:
+        """Add a row for every value of replica k after a task or epoch; ``step``: with the number of its steps."""
+        for name, value in values.items():
+            self.log(k, phase, name, value, **self.at(position), step=int(self.steps[k]) if step else None)
+
+    def log_step(self, logged: Tensor, values: Mapping[str, Tensor], task: int | None, epoch: int) -> None:
+        """Add a row of phase ``train`` for every finite value, (K,) each, of the replicas ``logged``, bool (K,)."""
+        for k in torch.nonzero(logged).flatten().tolist():
+            for name, value in values.items():
+                if bool(value[k].isfinite()):
+                    self.log(k, "train", name, float(value[k]), task, epoch, int(self.steps[k]))
+
+    def log_timing(self, name: str, seconds: float, position: int) -> None:
         """Seconds of the pack, shared equally by its replicas."""
         for k in range(len(self.seeds)):
-            self.log(k, "timing", name, seconds / len(self.seeds), task, epoch)
+            self.log(k, "timing", name, seconds / len(self.seeds), **self.at(position))
 
-    def log_costs(self, clock: StepClock, task: int | None = None, epoch: int | None = None) -> None:
-        """Median wall time of a step since the last call, of the pack and a replica's share of it, the number of
+    def _log_costs(self, position: int) -> None:
+        """Median wall time of a step since the last boundary, of the pack and a replica's share of it, the number of
         replicas that shared it, and the peak memory of all."""
-        step_s, peak = clock.median(), peak_memory_mib(clock.device)
-        costs = {"peak_memory_mib": peak, "pack": float(len(self.seeds))}
+        step_s = self.clock.median()
+        costs = {"peak_memory_mib": peak_memory_mib(self.device), "pack": float(len(self.seeds))}
         if step_s is not None:
             costs |= {"step_time_s": step_s, "step_share_s": step_s / len(self.seeds)}
         for k in range(len(self.seeds)):
-            for name, value in costs.items():
-                self.log(k, "timing", name, value, task, epoch)
+            self.log_values(k, "timing", costs, position, step=False)
 
     def mark_diverged(self, fine: Tensor, task: int | None = None, epoch: int | None = None) -> None:
         """Take replicas that are not ``fine``, bool (K,), out of training; the others stay bit-equal."""
@@ -91,13 +139,19 @@ class PackRun(ABC):
     def save(self, checkpoints: Checkpoints, position: int) -> None:
         for k, seed in enumerate(self.seeds):
             own = {"steps": self.steps[k : k + 1], "finite": self.finite[k : k + 1]}
+            if self.optimizer:
+                own |= {f"{OPTIMIZER}{name}": value for name, value in self.optimizer.state(k).items()}
             checkpoints.save(seed, position, self.state(k) | own, self.rows[seed])
 
     def restore(self, checkpoints: Checkpoints, position: int) -> None:
         for k, seed in enumerate(self.seeds):
             saved = checkpoints.load(seed, position)
-            self.load(k, saved.tensors)
-            self.steps[k], self.finite[k] = saved.tensors["steps"][0], saved.tensors["finite"][0]
+            tensors = saved.tensors
+            self.load(k, tensors)
+            if self.optimizer:
+                own = {name.removeprefix(OPTIMIZER): tensors[name] for name in tensors if name.startswith(OPTIMIZER)}
+                self.optimizer.load(k, own)
+            self.steps[k], self.finite[k] = tensors["steps"][0], tensors["finite"][0]
             self.rows[seed] = saved.rows
         longest = max((row["wall_s"] for rows in self.rows.values() for row in rows), default=0.0)
         self.began = time.monotonic() - longest
@@ -118,9 +172,8 @@ def carry_out(run: PackRun, boundaries: int, report: Report, checkpoints: Checkp
         if not bool(run.finite.any()):
             break
         before = {seed: len(run.rows[seed]) for seed in run.seeds}
-        run.train(position)
-        run.close(position)
+        run.advance(position)
         start = time.monotonic()
         run.save(checkpoints, position)
-        run.log_timing("checkpoint_s", time.monotonic() - start, **{checkpoints.boundary: position})
+        run.log_timing("checkpoint_s", time.monotonic() - start, position)
         report({seed: run.rows[seed][before[seed] :] for seed in run.seeds})

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from hybrids import CPU, DATA, config, on_steps
 from pydantic import ValidationError
 from torchmetrics.functional.classification import multiclass_calibration_error
-from training import check_pack_and_cut, numbers, trained, values
+from training import check_pack_and_cut, numbers, train_through, trained, values
 
 from trainables.configs import HybridConfig
 from trainables.data.images import load_images
@@ -120,9 +120,9 @@ def test_interference_is_measured_without_a_trace(tiny_backbone: str) -> None:
     started = HybridRun(config(tiny_backbone, method="hybrid_parallel", lr_lora=0.01), (0,))
     bank, columns = started.pack.bank, started.diagnostics.columns
     first = bank.flat.clone()
-    started.train(0)
+    train_through(started, 0)
     last = bank.flat.clone()
-    started.close(0)
+    started.measure(0)
     assert torch.equal(bank.flat, last)
     (measured,) = values(started.rows[0], "diagnostics", "interference")
     probe = started.train_input.batch(torch.linspace(0, 59, 64).long())
@@ -150,8 +150,8 @@ def test_gradient_and_update_norms_are_means_over_the_steps(tiny_backbone: str) 
     on_steps(started, measure)
     for epoch in range(2):
         seen.clear()
-        started.train(epoch)
-        started.close(epoch)
+        train_through(started, epoch)
+        started.measure(epoch)
         gradients, updates = zip(*seen, strict=True)
         mean_gradients.append(torch.stack(gradients).mean(0))
         mean = sum(float(gradient.norm()) for gradient in gradients) / len(seen)
@@ -285,8 +285,8 @@ def test_calibration_errors_are_torchmetrics_and_a_confidence_on_an_edge_is_in_t
 def test_rows_hold_the_error_of_batches_in_the_order_of_the_data(tiny_backbone: str, tmp_path: Path) -> None:
     data = DATA.model_copy(update={"val_fraction": 0.34})
     started = HybridRun(config(tiny_backbone, method="norm", batch_size=16, data=data), (0, 1))
-    started.train(0)
-    started.close(0)
+    train_through(started, 0)
+    started.measure(0)
     for phase, source, labels, parts in (
         ("eval", started.test_input, started.test_labels, [torch.arange(40)] * 2),
         ("val", started.train_input, started.train_labels, [split.validation for split in started.splits]),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from training import numbers, trained, values
+from training import numbers, train_through, trained, values
 
 from trainables.configs import DataConfig, NestedConfig
 from trainables.methods.nested import NestedRun, count_parameters, train
@@ -190,7 +190,7 @@ def test_fast_is_dead_but_for_one_bias_after_a_zero_reset(tiny_backbone: str, tm
     train(config(tiny_backbone), (0,), lambda rows: None, checkpoints := Checkpoints(tmp_path, {0: "r"}))
     before_consolidation = NestedRun(config(tiny_backbone), (0,))
     before_consolidation.restore(checkpoints, 0)
-    before_consolidation.train(1)
+    train_through(before_consolidation, 1)
     state = before_consolidation.pack.bank.state(0)
     assert not any(state[name].any() for name in state if ".fast.down" in name or name.endswith(".fast.up"))
     assert any(state[name].any() for name in state if name.endswith(".fast.up_bias"))
@@ -239,7 +239,7 @@ def test_a_shared_forward_pass_equals_separate_ones_to_rounding(tiny_backbone: s
     for together in (1, 3):
         started = NestedRun(config(tiny_backbone, class_order="replica", epochs=1), (0, 1, 2))
         started.pack.together = together
-        started.train(0)
-        started.close(0)
+        train_through(started, 0)
+        started.measure(0)
         losses[together] = torch.tensor([values(started.rows[seed], "train", "loss")[-1] for seed in (0, 1, 2)])
     assert torch.allclose(losses[1], losses[3], rtol=1e-4)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from training import train_through
 
 from trainables.configs import DataConfig, NestedConfig
 from trainables.methods.nested import NestedRun
@@ -105,8 +106,8 @@ def test_three_tasks_end_with_the_weights_of_the_notes_procedure(tiny_backbone: 
     model = Reference(tiny_backbone, 12)
     model.load(run.pack.bank.state(0))
     for task in range(3):
-        run.train(task)
-        run.close(task)
+        train_through(run, task)
+        run.measure(task)
         train_task(model, run, task, config)
         consolidate(model, 0.5)
     ours = run.pack.bank.state(0)
@@ -128,8 +129,8 @@ def test_the_loss_over_seen_classes_pushes_old_rows_down(tiny_backbone: str) -> 
             loss_classes=loss, weight_decay=0.0,
         )  # fmt: skip
         run = NestedRun(config, (0,))
-        run.train(0)
+        train_through(run, 0)
         before = run.pack.bank.state(0)["head.bias"][0, :4]
-        run.train(1)
+        train_through(run, 1)
         moved[loss] = run.pack.bank.state(0)["head.bias"][0, :4] - before
     assert bool((moved["seen"] < 0).all()) and not bool(moved["task"].any())

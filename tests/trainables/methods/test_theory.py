@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from training import numbers, trained
+from training import numbers, train_through, trained
 
 from analysis import theory as finals
 from analysis.report import build_report
@@ -133,8 +133,8 @@ def test_batched_equals_a_loop(optimizer: str) -> None:
     started = TheoryRun(made, (0, 4))
     first = {rank: [factor.clone() for factor in started.factors[rank][:2]] for rank in made.ranks}
     for epoch in range(made.epochs):
-        started.train(epoch)
-        started.close(epoch)
+        train_through(started, epoch)
+        started.measure(epoch)
     for rank in made.ranks:
         learned = started.learned(rank)
         for row in range(len(started.own)):
@@ -193,8 +193,8 @@ def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None
     broken.factors[3][0][0, 0, 0] = math.inf
     for started in (sound, broken):
         for epoch in range(made.epochs):
-            started.train(epoch)
-            started.close(epoch)
+            train_through(started, epoch)
+            started.measure(epoch)
     assert broken.finite.tolist() == [False, True]
     assert [row["name"] for row in broken.rows[0] if row["phase"] == "boundary"] == ["diverged"]
     assert numbers(broken.rows[1]) == numbers(sound.rows[1])

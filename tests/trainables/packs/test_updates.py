@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from hybrids import CPU, config, on_steps
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
-from training import check_pack_and_cut, trained, values
+from training import check_pack_and_cut, train_through, trained, values
 
 from trainables.configs import HybridConfig
 from trainables.errors import InputError
@@ -126,7 +126,7 @@ def test_a_frozen_group_is_bit_equal_and_costs_no_gradient(tiny_backbone: str, g
     first, history = bank.flat.clone(), []
     on_steps(started, lambda: history.append((bank.flat.clone(), bank.grad[:, columns].any())))
     for epoch in range(2):
-        started.train(epoch)
+        train_through(started, epoch)
     for step, (now, gradient) in enumerate(history):
         assert torch.equal(now[:, columns], first[:, columns]) == (step < 5) != bool(gradient)
     assert not torch.equal(history[0][0], first)
@@ -277,7 +277,7 @@ def test_update_norm_makes_loras_update_as_large_as_the_norms(tiny_backbone: str
         previous.copy_(bank.flat)
 
     on_steps(started, measure)
-    started.train(0)
+    train_through(started, 0)
     for lora, norm in sizes:
         assert torch.allclose(lora, norm, rtol=1e-3)
 
@@ -332,8 +332,8 @@ def in_fp16(made: HybridConfig, seeds: tuple[int, ...]) -> HybridRun:
 def test_scaled_losses_change_no_bit_and_an_infinite_gradient_costs_a_step(tiny_backbone: str) -> None:
     made = config(tiny_backbone, method="hybrid_parallel", lr_parity="dynamic", epochs=4)
     plain, scaled = HybridRun(made, (0, 1)), in_fp16(made, (0, 1))
-    plain.train(0)
-    scaled.train(0)
+    train_through(plain, 0)
+    train_through(scaled, 0)
     assert torch.equal(plain.pack.bank.flat, scaled.pack.bank.flat)  # a power of two loses nothing
     before = scaled.pack.bank.flat.clone()
     original = scaled.backward
@@ -345,7 +345,7 @@ def test_scaled_losses_change_no_bit_and_an_infinite_gradient_costs_a_step(tiny_
 
     scaled.backward = broken  # type: ignore[method-assign]
     for epoch in range(1, 4):
-        scaled.train(epoch)
+        train_through(scaled, epoch)
     assert scaled.finite.tolist() == [True, True]  # 4 steps, and then the scale begins anew
     assert torch.equal(scaled.pack.bank.flat[0], before[0]) and not torch.equal(scaled.pack.bank.flat[1], before[1])
 
@@ -364,7 +364,7 @@ def test_in_fp16_only_a_loss_or_a_lost_scale_is_divergence(tiny_backbone: str, c
         return loss
 
     started.backward = broken  # type: ignore[method-assign]
-    started.train(0)
+    train_through(started, 0)
     assert started.finite.tolist() == [False, True]
     assert int(started.steps[0]) == (0 if cause == "loss" else 16)  # 65,536 can be halved 16 times before it is below 1
 
@@ -435,5 +435,5 @@ def test_one_graph_at_a_time_is_alive(tiny_backbone: str) -> None:
         return found
 
     started.logits = watched  # type: ignore[method-assign]
-    started.train(0)
+    train_through(started, 0)
     assert len(alive) == 3 * 4 and max(alive) <= 1  # the last logits' name is still bound when the next are made

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.tuning import costs
+from trainables.metrics.finals import costs
 
 Matrix = NDArray[np.float64]
 
@@ -138,23 +138,17 @@ def forward_transfer(before: Matrix, initial: Matrix) -> float:
     return float(np.mean(before - initial))
 
 
-def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, float]:
-    """Final metrics of one replica, the values of the ``metric.<key>`` columns of its trial row.
-
-    A replica that stopped before task T-1 was evaluated has none but ``destructive_boundaries``: a key is absent, never
-    NaN, and a value over fewer tasks never stands beside values over all of them.
+def continual_finals(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, float]:
+    """Final metrics after ``tasks`` tasks; a metric that was not measured is absent, never NaN, and a value over fewer
+    tasks never stands beside values over all of them.
 
     Args:
-        rows: all metric rows of the replica.
-        tasks: T, the number of tasks of the study.
+        rows: all metric rows of one replica.
 
     Returns:
-        final_accuracy, average_incremental_accuracy, forgetting, backward_transfer, forward_transfer, final_recency,
-        final_old_accuracy, final_new_accuracy, final_ncm_accuracy, final_joint_accuracy, final_frozen_accuracy,
-        final_fast_accuracy, final_slow_accuracy (ablations at the last boundary, after consolidation),
-        destructive_boundaries (boundaries where slow alone was worse than the frozen backbone), and of held-out
-        training images final_val_accuracy and average_incremental_val_accuracy, and ``tuning.costs``, each where
-        measured.
+        those of ``trainables.metrics.finals.CONTINUAL`` that were measured; final_frozen_accuracy,
+        final_fast_accuracy and final_slow_accuracy are ablations at the last boundary, after consolidation,
+        destructive_boundaries counts those where slow alone was worse than the frozen backbone.
     """
     rows = list(rows)
     metrics: dict[str, float] = {}
@@ -163,15 +157,14 @@ def final_metrics(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, fl
         metrics["final_val_accuracy"] = float(held_out[-1])
         metrics["average_incremental_val_accuracy"] = average_incremental_accuracy(held_out)
         metrics |= costs(rows)
-    destructive = {task: value for task, name, value in _measured(rows, "boundary") if name == "destructive"}
-    if destructive:
-        metrics["destructive_boundaries"] = float(sum(destructive.values()))
-
     accuracy = seen_accuracy(rows, tasks)
     if accuracy.size == 0 or math.isnan(accuracy[-1]):
         return metrics
     metrics["final_accuracy"] = float(accuracy[-1])
     metrics |= costs(rows)
+    destructive = {task: value for task, name, value in _measured(rows, "boundary") if name == "destructive"}
+    if destructive:
+        metrics["destructive_boundaries"] = float(sum(destructive.values()))
     if np.isfinite(accuracy).all():
         metrics["average_incremental_accuracy"] = average_incremental_accuracy(accuracy)
     matrix = accuracy_matrix(rows, tasks)

@@ -1,0 +1,94 @@
+"""What other parts need to know of a method: one ``TrainableSpec`` each. Nothing else lists methods or metrics."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from trainables.configs import HybridConfig, NestedConfig, RankConfig, TheoryConfig
+from trainables.configs.base import TrainableConfig
+from trainables.metrics.finals import CONTINUAL, EPOCHS, RANK, THEORY, Metric
+
+if TYPE_CHECKING:  # torch
+    from trainables.data.materials import Materials
+    from trainables.packs.checkpoint import Checkpoints
+    from trainables.packs.run import PackRun, Report
+
+__all__ = ["PARAMETERS", "Metric", "TrainableSpec", "builtin"]
+
+
+class Method(Protocol):
+    """Functions of a method; a module with these names is one."""
+
+    def train(self, config: Any, seeds: Sequence[int], report: "Report", checkpoints: "Checkpoints") -> None:
+        """Train K replicas of one configuration, from their last common checkpoint if there is one.
+
+        Plain torch, no globals. ``report`` takes the new rows of every replica, seed -> rows, at every boundary; the
+        final metrics are rows of phase ``final``. A replica's numbers do not depend on its neighbours.
+        """
+
+    def start(self, config: Any, seeds: Sequence[int]) -> "PackRun":
+        """The replicas before their first step; ``--pack auto`` measures a few steps of it."""
+
+    def materials(self, configs: Sequence[Any], load: bool) -> "Materials":
+        """Find data and weights before anything runs.
+
+        Raises:
+            InputError: what is missing or does not fit.
+        """
+
+    def count_parameters(self, config: Any, classes: int) -> tuple[int, int]:
+        """(trainable, total) parameters of one replica, without loading weights."""
+
+
+@dataclass(frozen=True)
+class TrainableSpec:
+    """A method.
+
+    Attributes:
+        name: by which studies name it.
+        config: its configuration class.
+        method: the functions, or the name of the module that has them: it is imported when they are needed, so that
+            the command line need not wait for torch.
+        metrics: final metrics by name; one that ends in ``/*`` stands for all that begin so.
+        report: kind of closing report of its studies.
+    """
+
+    name: str
+    config: type[TrainableConfig]
+    method: Method | str
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    report: str = "plain"
+
+    def load(self) -> Method:
+        """The functions of the method."""
+        return importlib.import_module(self.method) if isinstance(self.method, str) else self.method  # type: ignore[return-value]
+
+    def metric(self, name: str) -> Metric | None:
+        """What is known of a metric, of those that every trial has included; None: nothing."""
+        known = {**PARAMETERS, **self.metrics}
+        pattern = f"{name.partition('/')[0]}/*"
+        return known.get(name) or known.get(pattern)
+
+    def metrics_as_data(self) -> dict[str, dict[str, Any]]:
+        """``metrics`` as study.json has them."""
+        return {name: asdict(metric) for name, metric in {**self.metrics, **PARAMETERS}.items()}
+
+
+PARAMETERS: dict[str, Metric] = {
+    "trainable_params": Metric("minimize", "parameters", low=0, label="trainable parameters", held_out=True),
+    "total_params": Metric("minimize", "parameters", low=0, label="parameters", held_out=True),
+}
+"""Metrics that a trial has before it is trained."""
+
+_BUILTIN: tuple[TrainableSpec, ...] = (
+    TrainableSpec("nested", NestedConfig, "trainables.methods.nested", CONTINUAL, "continual"),
+    TrainableSpec("hybrid", HybridConfig, "trainables.methods.hybrid", EPOCHS, "tuning"),
+    TrainableSpec("theory", TheoryConfig, "trainables.methods.theory", THEORY, "theory"),
+    TrainableSpec("rank", RankConfig, "trainables.methods.rank", RANK, "rank"),
+)
+
+
+def builtin() -> dict[str, TrainableSpec]:
+    """The methods that come with the project, by name."""
+    return {spec.name: spec for spec in _BUILTIN}
