@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from analysis import series
 from analysis.captions import measured_caption
 from analysis.cells import Cell, Spread, Table
-from analysis.continual import forgetting_by_task
 from analysis.records import Run
 
 MOST_REPLICAS = 200  # rows of the table by seed
@@ -81,7 +80,7 @@ def forgetting_table(run: Run) -> Table | None:
     for label, own in rows.groupby("configuration", sort=False) if tasks > 1 else ():
         complete = [one for one in _matrices(own, tasks).values() if np.isfinite(one[np.tril_indices(tasks)]).all()]
         if complete:
-            lost = np.stack([forgetting_by_task(one) for one in complete])
+            lost = np.stack([np.nanmax(one[:-1, :-1], axis=0) - one[-1, :-1] for one in complete])
             planned = len(series.replicas(run, str(label)))
             kinds = [*lost.T, lost.mean(axis=1)]
             cells.append([str(label), *(Spread.of(kind, planned, digits=1) for kind in kinds)])

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from analysis.metrics import metric_info
 from analysis.parquet_files import SCHEMA_VERSION, RecordsError, check_version, field, read_file, table_of, write_file
 
 STATUSES = ("finished", "pruned", "diverged", "failed", "interrupted")
@@ -71,7 +72,6 @@ TRIALS_SCHEMA = pa.schema(
         field("mlflow_run_id", pa.string(), "-", "the replica's MLflow run"),
         field("git_commit", pa.string(), "-", "commit of the code"),
         field("diff_hash", pa.string(), "-", "hash of the uncommitted changes"),
-        field("spec_hash", pa.string(), "-", "hash of the resolved configuration"),
         field("data_hash", pa.string(), "-", "hash of the decoded data set"),
         field("weights_hash", pa.string(), "-", "hash of the backbone's weights"),
         field("environment_hash", pa.string(), "-", "hash of the library versions and the hardware"),
@@ -122,7 +122,9 @@ def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]], trial_order: It
     _write(path, rows, METRICS_SCHEMA, METRICS_KEY, trial_order)
 
 
-def write_trials(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def write_trials(
+    path: Path, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Mapping[str, Any]] | None = None
+) -> None:
     """Write ``trials.parquet``; of rows with equal trial and seed the last is kept; order: trial as given, seed.
 
     Rows hold the columns of ``TRIALS_SCHEMA`` and any ``param.<key>`` and ``metric.<key>``. ``replica_id`` is filled in
@@ -142,7 +144,8 @@ def write_trials(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         for row, value in zip(full, values, strict=True):
             row[name] = value
     for name in sorted({key for row in full for key in row if key.startswith("metric.")}):
-        dynamic.append(field(name, pa.float64(), "accuracies are fractions in [0, 1]", "final metric of the replica"))
+        known = metric_info(metrics or {}, name.removeprefix("metric."))
+        dynamic.append(pa.field(name, pa.float64(), metadata=known.as_metadata()))
     _write(path, full, pa.schema([*TRIALS_SCHEMA, *dynamic]), TRIALS_KEY, ())
 
 

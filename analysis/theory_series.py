@@ -1,9 +1,14 @@
 """What the tables, sentences and pictures of the linear theory are made of: errors, bounds and gaps as plain frames.
 
 A case is one teacher and rank of one replica. Gaps are fractions of the bound, or of ||W* - W0||_F^2 where the bound is
-0 (``analysis.theory``).
+0.
+
+Row vocabulary (phase ``eval``, per epoch, counted from 0): ``error/<teacher>/r<rank>``, the squared Frobenius error
+||W* - W0 - s B A||_F^2; ``gap/...``; once: ``bound/...``, the sum of the squared singular values beyond the rank, in the
+first epoch; ``gap_of_optimum/...``, the gap of the exact minimum of the training loss, in the last.
 """
 
+import re
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,9 +16,10 @@ import pandas as pd
 from analysis.differences import PairedDifference, paired_difference
 from analysis.records import Run
 from analysis.series import REPLICA, configurations, measured
-from analysis.theory import CASE
 from analysis.tuning_series import parameters
 
+CASE = re.compile(r"(error|bound|gap|gap_of_optimum)/(\w+)/r(\d+)")
+"""Name of a row: what, teacher, rank."""
 TOLERANCE = 0.01
 """Gap up to which the bound counts as met."""
 SCALING = {"scaling", "c", "lora_alpha"}

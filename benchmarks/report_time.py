@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis import tuning
-from analysis.continual import final_metrics
 from analysis.records import write_metrics, write_trials
 from study.records.provenance import hardware
+from trainables.metrics.continual import continual_finals
+from trainables.metrics.finals import epoch_finals
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "report_time.md"
@@ -88,7 +88,7 @@ def write_run(folder: Path, kind: str, rows: int, seeds: int | None) -> None:
         own = list((continual_rows if kind == "continual" else tuning_rows)(final, rng))
         assert len(own) == PER_REPLICA, len(own)
         metrics += [{**key, **row, "wall_s": 1.0} for row in own]
-        summary = final_metrics(own, 10) if kind == "continual" else tuning.final_metrics(own, 8)
+        summary = continual_finals(own, 10) if kind == "continual" else epoch_finals(own, 8)
         method = ("lora", "norm", "hybrid_layerwise", "head")[place % 4]
         params = {"lr": 1e-3 * (place + 1), "method": method, "policy": "deep_lora", "epochs": 8, "eta_min": 0.0}
         trials.append(

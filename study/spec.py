@@ -5,9 +5,10 @@ import json
 from pathlib import PurePath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, model_validator
 
 from search_spaces.space import Space
+from trainables.registry import TrainableSpec, builtin
 
 
 class Frozen(BaseModel):
@@ -25,12 +26,13 @@ class Objective(Frozen):
 
     Attributes:
         over_seeds: see ``study.search.statistics.summarise``.
-        direction: which way the metric is good.
+        direction: which way the metric is good; where not given, as its trainable says.
         fraction: share of the worst seeds that ``cvar`` averages.
         c: standard deviations that ``mean_minus_std`` takes off.
         threshold: metric below which a seed has collapsed (above which, where the metric is minimized), for
             ``collapse_rate``, for instance the accuracy of the frozen backbone.
-        failed_as: metric that a failed or diverged seed counts as; None: see ``study.search.statistics.imputed``.
+        failed_as: metric that a failed or diverged seed counts as; None: its worst possible value where it has one,
+            else the worst that any seed has had (``study.search.statistics.imputed``).
     """
 
     metric: str
@@ -40,6 +42,12 @@ class Objective(Frozen):
     c: float = Field(1.0, ge=0.0)
     threshold: float | None = None
     failed_as: float | None = Field(None, allow_inf_nan=False)
+
+    def directed(self, spec: TrainableSpec) -> "Objective":
+        """With the direction that the trainable gives its metric, where none was asked for."""
+        metric = spec.metric(self.metric)
+        given = "direction" in self.model_fields_set or metric is None
+        return self if given or metric is None else self.model_copy(update={"direction": metric.direction})
 
 
 class Profile(Frozen):
@@ -53,9 +61,9 @@ class Profile(Frozen):
         gpus_per_trial: share of a GPU that one pack takes where there are GPUs.
     """
 
-    dataset: str
-    backbone: str
-    seeds: int
+    dataset: str = ""
+    backbone: str = ""
+    seeds: int = Field(5, ge=1)
     settings: dict[str, Any] = {}
     data: dict[str, Any] = {}
     configurations: dict[str, dict[str, Any]] = {}
@@ -112,8 +120,7 @@ class SearchSpec(Frozen):
 
     Attributes:
         space: ``Space.to_json`` as data; a ``Space`` is taken too.
-        objectives: statistics over seeds of metrics that need no test images (``analysis.finals.HELD_OUT_METRICS``,
-            ``trainable_params``, ``total_params``).
+        objectives: statistics over seeds of metrics that need no test data (``Metric.held_out``).
         constraints: such as ``collapse_rate<=0.1``.
         sampler: see ``study.search.samplers.KINDS``.
         schedule: who gets how many seeds, see ``study.search.racing.SeedSchedule.parse``.
@@ -153,14 +160,17 @@ class ResolvedSearch(SearchSpec):
         base: parameters that are not searched, and values of dimensions that a configuration does not have.
         classes: of the data, for parameter counts and boundaries.
         enqueue: label -> configuration fields that are tried first; the first one is always confirmed.
-        optuna_storage: URL of a storage that is kept up to date for a dashboard.
     """
 
     space_sha256: str
     base: dict[str, Any]
     classes: int
     enqueue: dict[str, dict[str, Any]]
-    optuna_storage: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_earlier_versions(cls, content: Any) -> Any:
+        return {k: v for k, v in content.items() if k != "optuna_storage"} if isinstance(content, dict) else content
 
 
 class Study(Frozen):
@@ -168,10 +178,9 @@ class Study(Frozen):
 
     Attributes:
         question: what the study answers, one sentence.
-        trainable: key of ``trainables.configs.CONFIGS``.
+        trainable: a method's name, or the method itself.
         configurations: label -> configuration fields; the first one is the baseline of the comparisons.
-        report: kind of closing report in ``analysis.report``.
-        metrics: kind of final metrics in ``analysis.finals``; default: as ``report``.
+        report: kind of closing report in ``analysis.report``; default: that of searches, or of the trainable.
         search: the study searches a space; ``configurations`` are tried first.
         reported_source: data, backbone and number of runs behind ``reported``, as text.
         reported_setting: its ``dataset`` and ``backbone`` by the names that profiles use.
@@ -179,20 +188,32 @@ class Study(Frozen):
         contrasts: differences between configurations that answer the question, tested together.
     """
 
-    name: str
+    name: str = Field(min_length=1)
     question: str
-    trainable: str
+    trainable: InstanceOf[TrainableSpec]
     configurations: dict[str, dict[str, Any]] = Field(min_length=1)
     objective: Objective
     profiles: dict[str, Profile]
-    report: str
-    metrics: str | None = None
+    report: str = ""
     search: SearchSpec | None = None
     reported: tuple[Reported, ...] = ()
     reported_source: str = ""
     reported_setting: dict[str, str] = {}
     notes_command: dict[str, str] = {}
     contrasts: tuple[Contrast, ...] = ()
+
+    @field_validator("trainable", mode="before")
+    @classmethod
+    def _by_name(cls, trainable: Any) -> Any:
+        if isinstance(trainable, str):
+            if trainable not in builtin():
+                raise ValueError(f"no trainable {trainable!r}; allowed: {', '.join(builtin())}")
+            return builtin()[trainable]
+        return trainable
+
+    @property
+    def kind_of_report(self) -> str:
+        return self.report or ("search" if self.search else self.trainable.report)
 
     @model_validator(mode="after")
     def _contrasts_name_configurations(self) -> "Study":
@@ -249,7 +270,7 @@ class ResolvedStudy(Frozen):
 
     Attributes:
         boundary: what replicas report after, ``task`` or ``epoch``; ``tasks`` is how many (the most of any trial).
-        metrics: kind of final metrics.
+        metrics: what is known of the final metrics, by name: fields of ``Metric`` (a kind of them in earlier versions).
         trials: all of them, or those that a search tries first (its journal holds them all).
     """
 
@@ -265,7 +286,7 @@ class ResolvedStudy(Frozen):
     boundary: str
     tasks: int
     report: str
-    metrics: str
+    metrics: dict[str, dict[str, Any]] | str
     objective: Objective
     search: ResolvedSearch | None = None
     configurations: dict[str, dict[str, Any]]

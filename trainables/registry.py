@@ -60,6 +60,11 @@ class TrainableSpec:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     report: str = "plain"
 
+    @property
+    def packable(self) -> bool:
+        """Whether replicas of it can be trained together."""
+        return isinstance(self.method, str) or hasattr(self.method, "start")
+
     def load(self) -> Method:
         """The functions of the method."""
         return importlib.import_module(self.method) if isinstance(self.method, str) else self.method  # type: ignore[return-value]

@@ -76,7 +76,6 @@ register(
             "embedded": HYBRID_EMBEDDED.model_copy(update={"departures": (*HYBRID_EMBEDDED.departures, *OF_PARALLEL)}),
             "paper": WEEK6_PAPER,
         },
-        report="tuning",
         reported=SEEDS_002,
         reported_source=SEEDS_002_SOURCE,
         reported_setting=CIFAR100,
@@ -96,7 +95,6 @@ register(
         },
         objective=Objective(metric="final_top1"),
         profiles={"embedded": HYBRID_EMBEDDED, "paper": WEEK6_PAPER},
-        report="tuning",
         reported=SEEDS_002_BY_FLOOR,
         reported_source=SEEDS_002_SOURCE,
         reported_setting=CIFAR100,
@@ -142,7 +140,6 @@ register(
             ),
             "paper": WEEK6_PAPER.model_copy(update={"settings": {"epochs": 5, "temperature_fraction": 0.02}}),
         },
-        report="tuning",
         reported=WEEK5,
         reported_source=WEEK5_SOURCE,
         reported_setting=CIFAR100,
@@ -167,7 +164,5 @@ register(
                         "settings": WEEK6_PAPER.settings | {"freeze_lora_steps": 40, "data.val_fraction": 0.1}}
             ),
         },
-        report="search",
-        metrics="tuning",
     )
 )  # fmt: skip

@@ -92,7 +92,6 @@ register(
             ),
             "paper": WEEK6_PAPER.model_copy(update={"seeds": 8}),
         },
-        report="tuning",
         reported=SEEDS_002,
         reported_source=SEEDS_002_SOURCE,
         reported_setting=CIFAR100,

@@ -82,7 +82,6 @@ register(
                 ),
             ),
         },
-        report="tuning",
         reported=SEEDS_003,
         reported_source=SEEDS_003_SOURCE,
         reported_setting={"dataset": "cifar10", "backbone": "vit_tiny_patch16_224"},

@@ -27,7 +27,6 @@ register(
         },
         objective=Objective(metric="final_top1"),
         profiles={"embedded": _RANK_EMBEDDED, "paper": _RANK_PAPER},
-        report="rank",
     )
 )
 
@@ -43,7 +42,6 @@ register(
         },
         objective=Objective(metric="final_top1"),
         profiles={"embedded": _RANK_EMBEDDED, "paper": _RANK_PAPER},
-        report="rank",
     )
 )
 
@@ -66,7 +64,5 @@ register(
             ),
             "paper": _RANK_PAPER.model_copy(update={"seeds": 8, "settings": {"data.val_fraction": 0.05}}),
         },
-        report="search",
-        metrics="rank",
     )
 )  # fmt: skip

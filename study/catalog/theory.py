@@ -12,7 +12,7 @@ register(
             "alpha = r": {"scaling": "proportional", "c": 1.0},
             "alpha = 1": {"scaling": "fixed", "lora_alpha": 1.0},
         },
-        objective=Objective(metric="worst_gap", direction="minimize"),
+        objective=Objective(metric="worst_gap"),
         profiles={
             "embedded": Profile(dataset="gaussian", backbone="linear", seeds=16, gpus_per_trial=0.25),
             "paper": Profile(
@@ -21,6 +21,5 @@ register(
                           "steps_per_epoch": 200},
             ),
         },
-        report="theory",
     )
 )  # fmt: skip

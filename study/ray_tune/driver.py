@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 
 from analysis.report import Report, build_report
-from study.ray_tune import tuner as launch
+from study.ray_tune import tuner
 from study.ray_tune.resources import this_machine
 from study.ray_tune.search_run import SearchRun, expected_replicas
 from study.records.run_directory import RunDirectory, seconds_by_name
@@ -38,7 +38,7 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     tracker.prepare(run.trials)
     todo = {trial.replica_id(seed) for trial, seed in run.unfinished()}
     seconds_before = _seconds(run)
-    session = launch.Session()
+    session = tuner.Session()
     done = {trial.replica_id(seed) for trial, seed in run.replicas} - todo
     with Progress(study, run.trials, quiet, done) as progress:
         work = SearchRun(run, tracker, progress) if study.search else None
@@ -46,19 +46,19 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
         if work:
             progress.expected = expected_replicas(study, work.search)
         for replica_id in sorted(done):  # an earlier session may have been killed before it wrote these to MLflow
-            launch.record(run, tracker, replica_id)
+            tuner.record(run, tracker, replica_id)
         busy = bool(todo) if work is None else not work.complete()
         if busy:
             if address == "local":
-                launch.start_ray(address, study.resources.device, this_machine())
+                tuner.start_ray(address, study.resources.device, this_machine())
             try:
                 if work is None:
-                    launch.decide_pack(run, progress)
-                    launch.fit(run, tracker, progress, session)
+                    tuner.decide_pack(run, progress)
+                    tuner.fit(run, tracker, progress, session)
                 else:
-                    launch.search(work, session)
+                    tuner.search(work, session)
             finally:
-                launch.stop_ray()
+                tuner.stop_ray()
     last_ended = time.time()
     left = [(trial, seed) for trial, seed in run.replicas if run.outcome(trial.replica_id(seed)) is None]
     for trial, seed in left:

@@ -1,16 +1,34 @@
-"""Replicas that are trained together, as tasks for ``bridge.run_pack``."""
+"""Packs: replicas that are trained together as one job; what they are cut into, and how large they should be.
 
-from collections.abc import Sequence
+Which size is faster depends on the model, the batch and the machine: on a GPU a pack shares its products over the
+frozen weights, on a CPU each replica has a forward pass of its own and packing saves next to nothing. So the size is
+measured in the first steps of the study at hand.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from study.plugins import trainable_of
 from study.records.run_directory import RunDirectory
-from study.spec import TrialSpec
+from study.ray_tune.worker import prepare_device
+from study.spec import ResolvedStudy, TrialSpec
+
+WARM_UP_STEPS = 2
+MEASURED_STEPS = 10
+ENOUGH_S = 2.0
+"""A measurement ends after so many seconds, or steps, whichever comes first; one step at least."""
+WORTH = 0.95
+"""A larger pack has to bring the study below this share of its time: small packs leave results earlier."""
 
 
 def pack_task(run: RunDirectory, trial: TrialSpec, seeds: Sequence[int]) -> dict[str, Any]:
-    """Argument ``pack`` of ``bridge.run_pack``."""
+    """Argument ``pack`` of ``worker.run_pack``."""
     return {
-        "run_dir": str(run.path), "trainable": run.study.trainable, "params": trial.params,
+        "run_dir": str(run.path), "params": trial.params,
         "replica_ids": {str(seed): trial.replica_id(seed) for seed in seeds}, "device": run.study.resources.device,
     }  # fmt: skip
 
@@ -32,3 +50,92 @@ def packs(run: RunDirectory) -> list[dict[str, Any]]:
     return [
         pack_task(run, specs[trial_id], seeds) for _, _, trial_id, seeds in sorted(cut, key=lambda entry: entry[:2])
     ]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A pack size, and why in one line."""
+
+    pack: int
+    reason: str
+
+
+def choose(study: ResolvedStudy, step_s: Callable[[int], float]) -> Choice:
+    """Take the pack size for which the study ends first, trying larger ones as long as they pay.
+
+    Args:
+        step_s: pack size -> seconds of one training step of such a pack; infinite where it does not fit into memory.
+    """
+    measured: dict[int, float] = {}
+    best = 1
+    for size in sizes(len(study.seeds)):
+        measured[size] = step_s(size)
+        if size == 1:
+            continue
+        if _span(study, size, measured[size]) > WORTH * _span(study, best, measured[best]):
+            break
+        best = size
+    return Choice(best, _reason(best, measured))
+
+
+def sizes(seeds: int) -> list[int]:
+    """Pack sizes to try, ascending: powers of two below ``seeds``, and ``seeds`` itself."""
+    return [2**n for n in range(seeds.bit_length()) if 2**n < seeds] + [seeds]
+
+
+def _span(study: ResolvedStudy, size: int, step_s: float) -> float:
+    """Seconds that the study takes for one step of every replica, packs running side by side undisturbed."""
+    packs = len(study.trials) * math.ceil(len(study.seeds) / size)
+    return math.ceil(packs / study.resources.max_concurrent) * step_s
+
+
+def _reason(best: int, measured: Mapping[int, float]) -> str:
+    steps = ", ".join(
+        f"{size} together {'do not fit into memory' if math.isinf(seconds) else f'{1e3 * seconds:.3g} ms'}"
+        for size, seconds in measured.items()
+        if size > 1
+    )
+    chosen = "every replica by itself" if best == 1 else f"{best} replicas together"
+    return f"{chosen}, measured: a step of 1 replica takes {1e3 * measured[1]:.3g} ms, {steps}"
+
+
+def measure(task: dict[str, Any]) -> float:
+    """Seconds per training step of one pack (median); runs in a worker.
+
+    Args:
+        task: run_dir, params, seeds and device, as for ``worker.run_pack``.
+    """
+    import torch
+
+    from trainables.packs.device import device
+
+    prepare_device(task["device"])
+    run = RunDirectory.open(Path(task["run_dir"]))
+    spec = trainable_of(run.study, run.path)
+    config = spec.config.model_validate(task["params"])
+    try:
+        steps = spec.load().start(config, task["seeds"]).training(0)
+        taken: list[float] = []
+        began = before = time.perf_counter()
+        for number, _ in enumerate(steps, 1):
+            if device().type == "cuda":
+                torch.cuda.synchronize()
+            now = time.perf_counter()
+            taken.append(now - before)
+            before = now
+            if number >= WARM_UP_STEPS + MEASURED_STEPS or (now - began > ENOUGH_S and number > WARM_UP_STEPS):
+                break
+    except torch.OutOfMemoryError:
+        return math.inf
+    counted = sorted(taken[WARM_UP_STEPS:] or taken[-1:])  # a task or epoch may be shorter than the warm-up
+    return counted[len(counted) // 2]
+
+
+def measurements(run: RunDirectory) -> Callable[[int], dict[str, Any]]:
+    """Pack size -> argument of ``measure``: the configuration with the most trainable parameters, first seeds."""
+    study = run.study
+    largest = max(study.trials, key=lambda trial: trial.trainable_params)
+    return lambda size: {
+        "run_dir": str(run.path), "params": largest.params, "seeds": list(largest.seeds[:size]),
+        "device": study.resources.device,
+    }  # fmt: skip

@@ -1,37 +1,22 @@
 """A search in a run directory: its journal, its jobs as packs, the confirmation of the best on fresh seeds."""
 
-import importlib
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from analysis.finals import final_metrics
+from study.plugins import trainable_of
 from study.ray_tune.packs import pack_task, packs
 from study.ray_tune.worker import STOP_FILE
-from study.records.optuna_mirror import Mirror
 from study.records.run_directory import RunDirectory
-from study.resolve.space import new_search, trial_of
 from study.search.candidates import Job
 from study.search.journal import JOURNAL_FILE, JournalWriter, read_journal
+from study.search.plan import restored, trial_of
 from study.search.seed_search import SeedSearch
 from study.search.statistics import SeedResult
 from study.spec import ResolvedStudy, TrialSpec
 from study.terminal.progress import Progress
 from study.tracking.tracker import Tracker
 from trainables.configs import TrainableConfig
-
-
-def restored(run: RunDirectory) -> SeedSearch:
-    """The search of a run as its journal leaves it.
-
-    Raises:
-        InputError: the journal is damaged or of another search.
-    """
-    search = new_search(run.study)
-    events, _ = read_journal(run.path / JOURNAL_FILE)
-    if events:
-        search.replay(events)
-    return search
 
 
 def confirmed(study: ResolvedStudy, search: SeedSearch) -> list[int]:
@@ -65,12 +50,10 @@ class SearchRun:
 
     def __init__(self, run: RunDirectory, tracker: Tracker, progress: Progress) -> None:
         self.run, self.tracker, self.progress = run, tracker, progress
-        self.search = restored(run)
+        self.search = restored(run.study, run.path)
         self.journal = JournalWriter(run.path / JOURNAL_FILE)
         self.written = len(read_journal(run.path / JOURNAL_FILE)[0])
-        storage = run.study.search.optuna_storage if run.study.search else None
-        self.mirror = Mirror(run.study, self.search, storage) if storage else None
-        self._trainable: Any = None
+        self.spec = trainable_of(run.study, run.path)
         self._specs: dict[int, TrialSpec] = {}
 
     def complete(self) -> bool:
@@ -118,13 +101,9 @@ class SearchRun:
 
     def told(self) -> None:
         self._save([])
-        if self.mirror:
-            self.mirror.update()
 
     def afterwards(self) -> Iterator[dict[str, Any]]:
         self._save([])
-        if self.mirror:
-            self.mirror.update()
         self._confirm()
         for task in packs(self.run):
             yield {"pack": task}
@@ -138,7 +117,7 @@ class SearchRun:
         for number in confirmed(study, self.search):
             configuration = self.search.configurations[number]
             job = Job(number, configuration.params, seeds, configuration.rung)
-            trial = trial_of(study, job, seeds, self._count, test=True)
+            trial = trial_of(study, self.spec, job, seeds, self._count, test=True)
             if self.run.trial(trial.trial_id) is None:
                 new.append(trial)
         self._start(new)
@@ -158,7 +137,7 @@ class SearchRun:
 
     def _trial(self, job: Job) -> TrialSpec:
         if job.trial_number not in self._specs:
-            self._specs[job.trial_number] = trial_of(self.run.study, job, job.seeds, self._count)
+            self._specs[job.trial_number] = trial_of(self.run.study, self.spec, job, job.seeds, self._count)
         return self._specs[job.trial_number]
 
     def _running(self, trial: TrialSpec, seed: int) -> Any:
@@ -169,13 +148,10 @@ class SearchRun:
         """Metrics as if the replica had ended after so many boundaries; what was not finite is NaN, not absent."""
         wanted = [*self.search.objectives, *(constraint.objective for constraint in self.search.constraints)]
         metrics = {objective.metric: math.nan for objective in wanted}
-        rows = self.run.rows(trial.replica_id(seed))
-        metrics |= final_metrics(self.run.study.metrics, rows, boundaries)
+        metrics |= self.run.final_metrics(trial.replica_id(seed), boundaries)
         metrics |= {"trainable_params": float(trial.trainable_params), "total_params": float(trial.total_params)}
         return SeedResult(status=status, metrics=metrics)
 
     def _count(self, config: TrainableConfig) -> tuple[int, int]:
-        if self._trainable is None:  # torch and timm
-            self._trainable = importlib.import_module(f"trainables.methods.{self.run.study.trainable}")
         assert self.run.study.search is not None
-        return self._trainable.count_parameters(config, self.run.study.search.classes)
+        return self.spec.load().count_parameters(config, self.run.study.search.classes)

@@ -8,8 +8,7 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-from study.ray_tune import packing
-from study.ray_tune.packs import packs
+from study.ray_tune.packs import Choice, choose, measure, measurements, packs
 from study.ray_tune.resources import Machine, worker_environment
 from study.ray_tune.search_run import SearchRun
 from study.ray_tune.worker import run_pack
@@ -178,13 +177,13 @@ def decide_pack(run: RunDirectory, progress: Progress) -> None:
     resources = run.study.resources
     if resources.pack != "auto":
         return
-    probe = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)(packing.measure)
-    task = packing.tasks(run.study)
+    probe = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)(measure)
+    task = measurements(run)
     try:
-        choice = packing.choose(run.study, lambda size: ray.get(probe.remote(task(size))))
+        choice = choose(run.study, lambda size: ray.get(probe.remote(task(size))))
     except ray.exceptions.RayError as error:  # what is wrong with the study its replicas say themselves
         cause = (str(getattr(error, "cause", None) or error).strip().splitlines() or [""])[-1]
-        choice = packing.Choice(1, f"every replica by itself, because the first steps could not be measured ({cause})")
+        choice = Choice(1, f"every replica by itself, because the first steps could not be measured ({cause})")
     run.decide_pack(choice.pack)
     progress.notice(f"pack auto: {choice.reason}")
 

@@ -1,6 +1,5 @@
 """Tune function <-> a trainable's plain ``train(config, seeds, report, checkpoints)``. Runs in the worker."""
 
-import importlib
 import resource
 import socket
 import time
@@ -8,8 +7,8 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from study.records.run_directory import Outcome, write_outcome
-from trainables.configs import CONFIGS
+from study.plugins import trainable_of
+from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from trainables.errors import InputError
 from trainables.packs.checkpoint import Checkpoints, Row
 
@@ -25,7 +24,7 @@ def run_pack(task: dict[str, Any]) -> None:
     """Train one pack and leave its outcome in the run directory.
 
     Args:
-        task: ``pack`` holds run_dir, trainable, params, replica_ids (seed -> id) and device.
+        task: ``pack`` holds run_dir, params, replica_ids (seed -> id) and device.
 
     An exception of the trainable becomes the status ``failed`` of its replicas; a killed process is left to Tune,
     which starts the pack again from its checkpoints.
@@ -39,8 +38,8 @@ def run_pack(task: dict[str, Any]) -> None:
             f"{run_dir} is not visible on node {socket.gethostname()}: --out must be on a file system all nodes share"
         )
     replica_ids: dict[int, str] = {int(seed): name for seed, name in pack["replica_ids"].items()}
-    boundary = CONFIGS[pack["trainable"]].boundary
-    checkpoints = Checkpoints(run_dir / "checkpoints", replica_ids, boundary)
+    spec = trainable_of(RunDirectory.open(run_dir).study, run_dir)
+    checkpoints = Checkpoints(run_dir / "checkpoints", replica_ids, spec.config.boundary)
     clock = {"began_at": time.time(), "report_s": 0.0}
     diverged: set[int] = set()
 
@@ -58,7 +57,8 @@ def run_pack(task: dict[str, Any]) -> None:
 
     statuses: dict[int, tuple[Any, str | None]]
     try:
-        _train(pack, list(replica_ids), report, checkpoints)
+        prepare_device(pack["device"])
+        spec.load().train(spec.config.model_validate(pack["params"]), list(replica_ids), report, checkpoints)
     except _StopPack:
         statuses = {seed: ("diverged" if seed in diverged else "pruned", None) for seed in replica_ids}
     except Exception as error:
@@ -81,12 +81,6 @@ def run_pack(task: dict[str, Any]) -> None:
         write_outcome(run_dir / "checkpoints" / replica_ids[seed], outcome)
         outcomes[replica_ids[seed]] = outcome.model_dump()
     tune.report({"rows": {}, "began_at": clock["began_at"], "outcomes": outcomes})
-
-
-def _train(pack: dict[str, Any], seeds: list[int], report: Any, checkpoints: Checkpoints) -> None:
-    prepare_device(pack["device"])
-    config = CONFIGS[pack["trainable"]].model_validate(pack["params"])
-    importlib.import_module(f"trainables.methods.{pack['trainable']}").train(config, seeds, report, checkpoints)
 
 
 def prepare_device(device: str) -> None:

@@ -25,7 +25,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 
 
 def collect(
-    command: str, data_hash: str | None, weights_hash: str | None, spec: Mapping[str, Any], root: Path = SOURCE_ROOT
+    command: str, data_hash: str | None, weights_hash: str | None, root: Path = SOURCE_ROOT
 ) -> dict[str, Any]:
     """Everything a later reader needs to repeat this run, ready for JSON.
 
@@ -33,11 +33,10 @@ def collect(
         command: the command line as the user typed it.
         data_hash: content hash of the decoded data set; None where there is none.
         weights_hash: content hash of the backbone's weights; None where there is none.
-        spec: the resolved study; anything JSON can hold (other values are written as ``str``).
         root: folder with the four packages. What counts is the repository of the code, not the current directory.
 
     Returns:
-        ``command``, ``data_hash``, ``weights_hash``, ``spec_hash``, ``git_commit`` (None outside a repository or
+        ``command``, ``data_hash``, ``weights_hash``, ``git_commit`` (None outside a repository or
         without git), ``git_dirty``, ``diff_hash`` ("" when clean), ``source_hash``, ``versions``,
         ``environment_hash`` (over the versions), ``hardware`` (memory in MiB), ``started_at`` (ISO 8601, UTC).
     """
@@ -47,7 +46,6 @@ def collect(
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **git_state(root),
         "source_hash": source_hash(root),
-        "spec_hash": json_hash(spec),
         "data_hash": data_hash,
         "weights_hash": weights_hash,
         "versions": versions,

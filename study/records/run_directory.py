@@ -5,17 +5,18 @@ epoch and, once it has ended, its ``outcome.json``.
 """
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analysis.finals import final_metrics
-from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, write_metrics, write_trials
-from study.resolve.settings import flatten
+from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, read_trials, write_metrics, write_trials
 from study.search.journal import JOURNAL_FILE, read_journal
 from study.spec import ResolvedStudy, Status, TrialSpec
+from trainables.configs.names import flatten
 from trainables.errors import InputError
+from trainables.metrics.finals import FINAL
 from trainables.packs.checkpoint import Row, checkpoint_files, position_of, write_json
 
 SPENT = ("data_s", "train_s", "eval_s", "checkpoint_s")
@@ -154,9 +155,25 @@ class RunDirectory:
         files = checkpoint_files(self.folder(replica_id))
         return json.loads(files[-1].read_text())["rows"] if files else []
 
-    def final_metrics(self, replica_id: str) -> dict[str, float]:
-        """What a replica ended with; empty before it has."""
-        return final_metrics(self.study.metrics, self.rows(replica_id), self.replica(replica_id)[0].boundaries)
+    def final_metrics(self, replica_id: str, boundaries: int | None = None) -> dict[str, float]:
+        """What a replica ended with; empty before it has.
+
+        Args:
+            boundaries: as if its run were over after so many tasks or epochs.
+        """
+        at = (boundaries or self.replica(replica_id)[0].boundaries) - 1
+        rows = self.rows(replica_id)
+        found = {row["name"]: row["value"] for row in rows if row["phase"] == FINAL and row[self.study.boundary] == at}
+        return found or self._of_an_earlier_version.get(replica_id, {})
+
+    @cached_property
+    def _of_an_earlier_version(self) -> dict[str, dict[str, float]]:
+        """Final metrics of replicas whose rows have none: before there was the phase ``final``."""
+        if not isinstance(self.study.metrics, str) or not (self.path / TRIALS_FILE).exists():
+            return {}
+        table = read_trials(self.path / TRIALS_FILE).to_pylist()
+        return {row["replica_id"]: {name.removeprefix("metric."): value for name, value in row.items()
+                                    if name.startswith("metric.") and value is not None} for row in table}  # fmt: skip
 
     def export(self) -> None:
         """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
@@ -180,13 +197,14 @@ class RunDirectory:
                     "peak_memory_mib": outcome.peak_memory_mib if outcome else None,
                     "mlflow_run_id": links.get(replica_id),
                     **{key: provenance.get(key) for key in
-                       ("git_commit", "diff_hash", "spec_hash", "data_hash", "weights_hash", "environment_hash")},
+                       ("git_commit", "diff_hash", "data_hash", "weights_hash", "environment_hash")},
                     **{f"param.{key}": value for key, value in flatten(trial.params).items()},
                     **{f"metric.{key}": value for key, value in self.final_metrics(replica_id).items()},
                 }
             )  # fmt: skip
             metrics += [{"trial_id": trial.trial_id, "seed": seed, **row} for row in rows]
-        write_trials(self.path / TRIALS_FILE, trials)
+        metrics_known = {} if isinstance(self.study.metrics, str) else self.study.metrics
+        write_trials(self.path / TRIALS_FILE, trials, metrics_known)
         write_metrics(self.path / METRICS_FILE, metrics, [trial.trial_id for trial in self.trials])
 
     def _mlflow_runs(self) -> dict[str, str]:

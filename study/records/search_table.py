@@ -8,11 +8,11 @@ import numpy as np
 from scipy import stats
 
 from analysis.search_records import IMPORTANCE_FILE, SEARCH_FILE, write_importance, write_search
-from study.ray_tune.search_run import restored
+from study.plugins import trainable_of
 from study.records.importance import importances
 from study.records.run_directory import RunDirectory
-from study.resolve.space import configured, label_of
 from study.search.candidates import Configuration, Ranked
+from study.search.plan import label_of, restored, searched_config
 from study.search.seed_search import SeedSearch
 from study.search.statistics import SeedResult, imputed, label, sense, summarise
 from study.spec import Objective, trial_id
@@ -26,7 +26,7 @@ def export(run: RunDirectory) -> None:
     """Write every Parquet file of a run."""
     run.export()
     if run.study.search:
-        search = restored(run)
+        search = restored(run.study, run.path)
         write_search(run.path / SEARCH_FILE, _rows(run, search))
         write_importance(run.path / IMPORTANCE_FILE, importances(search))
 
@@ -41,7 +41,7 @@ def _rows(run: RunDirectory, search: SeedSearch) -> list[dict[str, Any]]:
         configuration = search.configurations[original]
         row: dict[str, Any] = {
             "trial": number, "configuration": label_of(spec, original),
-            "trial_id": _trial_id(run, configuration, "validation"), "enqueued": configuration.enqueued,
+            "trial_id": _trial_id(run, configuration, test=False), "enqueued": configuration.enqueued,
             "state": configuration.state, "seeds": 0, "failed": 0, "pruned": 0,
         }  # fmt: skip
         if original != number:
@@ -67,7 +67,7 @@ def _ranked(place: int, one: Ranked) -> dict[str, Any]:
 
 def _fresh(run: RunDirectory, search: SeedSearch, configuration: Configuration) -> dict[str, Any]:
     """Columns about fresh seeds; none where the configuration was not run again, or is not through."""
-    wanted = _trial_id(run, configuration, "test")
+    wanted = _trial_id(run, configuration, test=True)
     trial = run.trial(wanted)
     if trial is None:
         return {}
@@ -81,7 +81,7 @@ def _fresh(run: RunDirectory, search: SeedSearch, configuration: Configuration) 
         metrics = run.final_metrics(trial.replica_id(seed)) | counts
         results.append(SeedResult(status=outcome.status, metrics=metrics))
     for objective in search.objectives:
-        fresh = imputed(results, objective, None)
+        fresh = imputed(results, objective, search.contest.estimates.worst_possible(objective))
         known = search.contest.estimates.seed_values(configuration, configuration.rung, objective)
         if fresh is None or known is None:
             continue
@@ -131,8 +131,9 @@ def _resampled(values: np.ndarray, objective: Objective, rng: np.random.Generato
     return np.array([summarise(sample, objective) for sample in samples])
 
 
-def _trial_id(run: RunDirectory, configuration: Configuration, evaluate: str) -> str:
+def _trial_id(run: RunDirectory, configuration: Configuration, test: bool) -> str:
     spec = run.study.search
     assert spec is not None
-    config = configured(run.study.trainable, spec.base, configuration.params | {"evaluate": evaluate})
-    return trial_id(run.study.trainable, config.model_dump(mode="json"))
+    trainable = trainable_of(run.study, run.path)
+    config = searched_config(trainable, spec, configuration.params, test)
+    return trial_id(trainable.name, config.model_dump(mode="json"))

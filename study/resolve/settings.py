@@ -1,184 +1,105 @@
-"""User settings: ``--set KEY=VALUE``, ``--config FILE.json`` with the notes' keys, ``--seeds``."""
+"""Options -> validated settings: which study and profile, on what, with which fields and seeds."""
 
-import difflib
-import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from search_spaces.seeds import parse_seeds
-from trainables.configs import CONFIGS, aliases
+from study.plugins import find_study
+from study.ray_tune.resources import Machine, choose_profile
+from study.resolve.config_file import ConfigFile, read_config
+from study.resolve.keys import parse_settings, seeds
+from study.resolve.options import Options
+from study.spec import Profile, Study
 from trainables.errors import InputError
-
-NOTES_DATASETS = {"cifar224": "cifar100", "cifar100": "cifar100", "cifar10": "cifar10", "imagenetr": "imagenet-r"}
-NOTES_BACKBONES = {
-    "pretrained_vit_b16_224_nested_lora": "vit_base_patch16_224",
-    "pretrained_vit_b16_224_adapter": "vit_base_patch16_224",
-    "pretrained_vit_b16_224_in21k_adapter": "vit_base_patch16_224.augreg_in21k",
-    "vit_base_patch16_224_in21k": "vit_base_patch16_224.augreg_in21k",
-}
-NOTES_MODELS = {"nested_lora": "nested"}
-"""``model_name`` of a notes' file -> the trainable that is meant."""
-NOTES_ONLY = frozenset(
-    ["prefix", "device", "num_workers", "print_forget", "init_epoch", "tuned_epoch", "ffn_adapt", "ffn_option",
-     "ffn_adapter_layernorm_option", "ffn_adapter_init_option", "ffn_adapter_scalar", "vpt_on", "vpt_num", "vpt_type",
-     "prompt_token_num", "exp_threshold", "detect_batch_size", "rd_epoch", "rd_lr", "rd_dim", "buffer_size",
-     "nested_lora_eval_ablation"]
-)  # fmt: skip
-"""Keys of the notes' JSON files on which nothing here depends: the mixture around nested LoRA, file names, devices.
-Every ablation is measured anyway."""
-NOTES_REFUSED: dict[str, tuple[Any, ...]] = {
-    "memory_size": (0,), "memory_per_class": (0,), "fixed_memory": (False,), "moe_mode": (False, None, "none"),
-    "moe_val_ratio": (0, 0.0, None), "fast_lr_multipliers": (None, [], [1], [1.0]), "nb_tasks": (None, 1),
-}  # fmt: skip
-"""Keys that ask for rehearsal or several fast adapters, and the values with which they ask for nothing."""
+from trainables.registry import TrainableSpec
 
 
-@dataclass
-class ConfigFile:
-    """A notes' JSON file: one configuration, and what it says of data, backbone and seeds."""
+@dataclass(frozen=True)
+class Settings:
+    """What the options say, checked one by one.
 
-    label: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    dataset: str | None = None
-    backbone: str | None = None
-    seeds: tuple[int, ...] | None = None
-    unused: list[str] = field(default_factory=list)
-
-
-def parse_settings(pairs: list[str], trainable: str) -> dict[str, Any]:
-    """``["lr_fast=0.02", "data.classes=1::2"]`` -> own dotted names and values.
-
-    Raises:
-        InputError: no ``=``, an unknown key (with the nearest known one), a key given twice.
+    Attributes:
+        base: fields of every configuration that the profile, ``--dataset`` and ``--backbone`` give, dotted names.
+        given: those of ``--set``, which win over everything.
+        texts: field -> the text that ``--set`` gives it; a range of a search is such a text.
+        asked: label -> fields of the configurations, in order: the study's, or those of ``--config``.
+        from_files: they are those of ``--config``.
+        seeds: those that were asked for; None: as the profile or the search has them.
+        notices: for the user, one line each.
     """
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        key, separator, text = pair.partition("=")
-        if not separator:
-            raise InputError(f"--set {pair!r}: KEY=VALUE is expected, e.g. --set epochs=2")
-        name = _own_name(key.strip(), trainable, "--set")
-        if name in ("dataset", "backbone"):
-            raise InputError(f"--set {key}: use --{name}")
-        if name in settings:
-            raise InputError(f"--set {key}: {name} is given twice")
-        settings[name] = _value(text)
-    return settings
+
+    study: Study
+    profile_name: str
+    profile: Profile
+    dataset: str
+    backbone: str
+    base: dict[str, Any]
+    given: dict[str, Any]
+    texts: dict[str, str]
+    asked: dict[str, dict[str, Any]]
+    from_files: bool
+    seeds: tuple[int, ...] | None
+    notices: list[str]
+
+    @property
+    def spec(self) -> TrainableSpec:
+        return self.study.trainable
 
 
-def read_config(path: Path, trainable: str) -> ConfigFile:
-    """Read one configuration with the notes' keys or our own.
-
-    Raises:
-        InputError: file missing, not a JSON object, an unknown key or data set.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise InputError(f"--config {path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
-        raise InputError(f"--config {path}: not JSON ({error})") from error
-    if not isinstance(content, dict):
-        raise InputError(
-            f"--config {path}: a JSON object of KEY: VALUE is expected, this is a {type(content).__name__}"
-        )
-    where = f"--config {path.name}:"
-    _check_method(content, trainable, where)
-    result = ConfigFile(label=path.stem)
-    for key, value in flatten(content).items():
-        if key == "seed":
-            listed = value if isinstance(value, list) else [value]
-            result.seeds = seeds(",".join(map(str, listed)) + ",", f"--config {path}")
-        elif key == "dataset":
-            result.dataset = NOTES_DATASETS.get(value, value)
-        elif key in ("backbone", "backbone_type"):
-            result.backbone = NOTES_BACKBONES.get(value, value)
-        elif key in ("model_name", "ffn_adapter_type", "shuffle"):
-            continue
-        elif key in NOTES_REFUSED:
-            if value not in NOTES_REFUSED[key]:
-                raise InputError(f"{where} {key}={value}: rehearsal and several fast adapters do not exist here")
-            result.unused.append(key)
-        elif key in NOTES_ONLY or _said_otherwise(key, content):
-            result.unused.append(key)
-        else:
-            known_elsewhere = ("seed", "backbone_type", "model_name", "shuffle", *NOTES_ONLY, *NOTES_REFUSED)
-            result.settings[_own_name(key, trainable, where, known_elsewhere)] = value
-    if result.settings.get("optimizer") == "adam":
-        result.settings["optimizer"] = "adamw"  # what the notes' code makes of it
-    if "shuffle" in content:  # their code shuffles the classes with the seed of the run
-        single = result.seeds is not None and len(result.seeds) == 1
-        shuffled = result.seeds[0] if single and result.seeds else "replica"
-        result.settings.setdefault("class_order", shuffled if content["shuffle"] else "labels")
-    return result
+def settle(options: Options, machine: Machine) -> Settings:
+    """Raises InputError for an option that is wrong by itself; one line."""
+    study = find_study(options.name)
+    profile_name, notice = choose_profile(options.profile, study.profiles, machine, options.device)
+    profile, notices = study.profiles[profile_name], [notice]
+    files = [read_config(path, study.trainable) for path in options.config_files]
+    if len({file.label for file in files}) < len(files):
+        raise InputError("--config: two files have the same name; configurations are named after their files")
+    if options.budget_min is not None and options.budget_min <= 0:
+        raise InputError(f"--budget {options.budget_min:g}: minutes > 0 are allowed")
+    dataset, backbone = _data_and_backbone(options, profile, profile_name, files, notices)
+    own_data = {f"data.{key}": value for key, value in profile.data.items()} if dataset == profile.dataset else {}
+    given = parse_settings(options.settings, study.trainable)
+    asked = {label: fields | profile.configurations.get(label, {}) for label, fields in study.configurations.items()}
+    return Settings(
+        study, profile_name, profile, dataset, backbone,
+        base=profile.settings | own_data | {"dataset": dataset, "backbone": backbone},
+        given=given,
+        texts={name: pair.partition("=")[2] for name, pair in zip(given, options.settings, strict=True)},
+        asked={file.label: file.settings for file in files} or asked,
+        from_files=bool(files),
+        seeds=_seeds(options, files),
+        notices=notices,
+    )  # fmt: skip
 
 
-def _check_method(content: dict[str, Any], trainable: str, where: str) -> None:
-    """Raises InputError where a notes' file is of another method than the study's, or of one that does not exist."""
-    model, adapter = content.get("model_name"), content.get("ffn_adapter_type")
-    if model is not None and model not in NOTES_MODELS:
-        raise InputError(f"{where} model_name={model}: no such method here; allowed: {', '.join(NOTES_MODELS)}")
-    if adapter not in (None, "nested_lora"):
-        raise InputError(f"{where} ffn_adapter_type={adapter}: no such adapter here; allowed: nested_lora")
-    if model is not None and NOTES_MODELS[model] != trainable:
-        raise InputError(f"{where} model_name={model}: this study trains {trainable!r}, not {NOTES_MODELS[model]!r}")
+def _data_and_backbone(
+    options: Options, profile: Profile, profile_name: str, files: list[ConfigFile], notices: list[str]
+) -> tuple[str, str]:
+    """The command line wins; a notes' file counts in the paper profile and is set aside, aloud, in the embedded one."""
+    chosen = {}
+    for kind, asked, own in (
+        ("dataset", options.dataset, profile.dataset), ("backbone", options.backbone, profile.backbone)
+    ):  # fmt: skip
+        named = {getattr(file, kind) for file in files} - {None}
+        if len(named) > 1:
+            raise InputError(f"--config: the files name several {kind}s ({', '.join(sorted(named))}); one is allowed")
+        if asked is None and named and profile_name != "embedded":
+            asked = named.pop()
+        elif asked is None and named and named != {own}:
+            notices.append(f"{kind} {named.pop()} of the configuration file is set aside: profile embedded uses {own}")
+        value = asked or own
+        path = Path(value).expanduser()
+        chosen[kind] = str(path.absolute()) if value and path.exists() else value
+    unused = sorted({key for file in files for key in file.unused})
+    if unused:
+        notices.append(f"keys of the configuration file without a meaning for this study: {', '.join(unused)}")
+    return chosen["dataset"], chosen["backbone"]
 
 
-def _said_otherwise(key: str, content: dict[str, Any]) -> bool:
-    """Whether a key of the mixture stands beside the one that nested LoRA reads."""
-    return (key == "ffn_num" and ("nested_lora_rank" in content or "rank" in content)) or (
-        key == "func_epoch" and "epochs" in content
-    )
-
-
-def seeds(text: str, where: str) -> tuple[int, ...]:
-    """``parse_seeds`` for user input: raises InputError that says where."""
-    try:
-        return parse_seeds(text)
-    except ValueError as error:
-        raise InputError(f"{where}: {error}") from error
-
-
-def nested(settings: dict[str, Any]) -> dict[str, Any]:
-    """Dotted names -> nested dictionaries, as pydantic reads them."""
-    result: dict[str, Any] = {}
-    for name, value in settings.items():
-        *parents, last = name.split(".")
-        inner = result
-        for parent in parents:
-            inner = inner.setdefault(parent, {})
-        inner[last] = value
-    return result
-
-
-def suggest(word: str, known: list[str]) -> str:
-    """`` (did you mean ...?)`` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _own_name(key: str, trainable: str, where: str, also_known: tuple[str, ...] = ()) -> str:
-    known = aliases(CONFIGS[trainable])
-    if key not in known:
-        raise InputError(
-            f"{where} {key!r}: unknown key of trainable {trainable!r}{suggest(key, [*known, *also_known])}"
-        )
-    return known[key]
-
-
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested dictionaries -> dotted names."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.strip().lower() in words:
-        return words[text.strip().lower()]
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+def _seeds(options: Options, files: list[ConfigFile]) -> tuple[int, ...] | None:
+    if options.seeds is not None:
+        return seeds(options.seeds, "--seeds")
+    named = {file.seeds for file in files} - {None}
+    if len(named) > 1:
+        raise InputError("--config: the files name different seeds; say which with --seeds")
+    return named.pop() if named else None

@@ -106,10 +106,12 @@ class Estimates:
         constraints: Sequence[Constraint],
         seeds: Sequence[int],
         totals: Sequence[int],
+        bounds: Mapping[str, tuple[float | None, float | None]],
     ) -> None:
         self.objectives, self.constraints = tuple(objectives), tuple(constraints)
         self.signs = np.array([1.0 if sense(objective) == "minimize" else -1.0 for objective in objectives])
         self.rung_seeds = [tuple(seeds[:total]) for total in totals]
+        self.bounds = bounds
         self._measured = [*objectives, *(constraint.objective for constraint in constraints)]
         self._worst: dict[tuple[str, str], float] = {}
         self._version = 0
@@ -138,7 +140,17 @@ class Estimates:
     def seed_values(self, configuration: Configuration, rung: int, objective: Objective) -> np.ndarray | None:
         """Metric per seed of a rung, failed ones filled in, (N,)."""
         results = [configuration.results[seed] for seed in self.rung_seeds[rung]]
-        return imputed(results, objective, self._worst.get((objective.metric, objective.direction)))
+        return imputed(results, objective, self._stand_in(objective))
+
+    def worst_possible(self, objective: Objective) -> float | None:
+        """Bound of a metric on its bad side."""
+        low, high = self.bounds.get(objective.metric, (None, None))
+        return low if objective.direction == "maximize" else high
+
+    def _stand_in(self, objective: Objective) -> float | None:
+        """What a failed seed counts as: the worst possible value, else the worst seen."""
+        possible = self.worst_possible(objective)
+        return self._worst.get((objective.metric, objective.direction)) if possible is None else possible
 
     def losses(self, estimate: Estimate) -> list[float]:
         """Objectives, all minimized; NaN where there is no value."""
@@ -178,9 +190,8 @@ class Estimates:
         violations = []
         for constraint in self.constraints:
             objective = constraint.objective
-            worst = self._worst.get((objective.metric, objective.direction))
             # a mean takes what failed seeds still reported; a collapse rate counts them as collapsed
-            column = imputed(results, objective, worst, constraint=objective.over_seeds == "mean")
+            column = imputed(results, objective, self._stand_in(objective), constraint=objective.over_seeds == "mean")
             violations.append(
                 np.inf if column is None else constraint.violation(summarise(column, objective))
             )  # fmt: skip

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.space import Space
-from study.resolve.search_input import check_search, default_schedule, enqueued_points, search_seeds
+from study.search.options import check_search, default_schedule, enqueued_points, search_seeds
 from study.search.candidates import Configuration, Estimates, Job, Ranked
 from study.search.contest import Contest
 from study.search.history import History
@@ -31,7 +31,7 @@ class SeedSearch:
         objectives: what configurations are compared by; several: Pareto order.
         constraints: such as ``collapse_rate<=0.1`` or ``trainable_params<=100000``.
         sampler: tpe, nsga2, nsga3, gp or random.
-        schedule: default: ``search_input.default_schedule``.
+        schedule: default: ``options.default_schedule``.
         trials: configurations at most, duplicates included; default: as many as ``replicas`` allows.
         replicas: seeds of configurations at most; what the race leaves of them goes to the best that it held back.
         seed: of the suggestions.
@@ -41,6 +41,8 @@ class SeedSearch:
         shrunk: show the sampler what the mixed model predicts (``history``).
         startup: configurations with results before the sampler models anything.
         population: of the genetic samplers.
+        bounds: metric -> its lowest and highest possible value, where known: the worse one is what a failed seed
+            counts as.
 
     Raises:
         InputError: arguments that do not fit each other; one line.
@@ -51,6 +53,7 @@ class SeedSearch:
         schedule: SeedSchedule | None = None, trials: int | None = None, replicas: int | None = None, seed: int = 0,
         enqueue: Sequence[Mapping[str, Any]] = (), seeds: Sequence[int] | None = None,
         stopping: StepSchedule | None = None, shrunk: bool = True, startup: int = 10, population: int = 20,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
     ) -> None:  # fmt: skip
         schedule = schedule or default_schedule(objectives)
         self.objectives, self.seeds = tuple(objectives), search_seeds(seeds, schedule)
@@ -58,7 +61,7 @@ class SeedSearch:
         self.constraints = tuple(parse_constraint(text, self.objectives) for text in constraints)
         self.sampler = Sampler(sampler, space, [sense(o) for o in self.objectives], seed, population, startup)
         self.queue = enqueued_points(space, enqueue)
-        estimates = Estimates(self.objectives, self.constraints, self.seeds, schedule.totals)
+        estimates = Estimates(self.objectives, self.constraints, self.seeds, schedule.totals, bounds or {})
         self.history = History(self.sampler, estimates, shrunk)
         self.contest = Contest(
             space, estimates, schedule, (replicas or 0) // schedule.totals[0] if trials is None else trials, replicas
@@ -141,7 +144,7 @@ class SeedSearch:
         metric = self.milestones.schedule.metric or self.objectives[0].metric
         objective = self.objectives[0].model_copy(update={"metric": metric})
         check_reported(results, [objective], "early stopping by")
-        values = imputed([results[seed] for seed in job.seeds], objective, None)
+        values = imputed([results[seed] for seed in job.seeds], objective, self.contest.estimates.worst_possible(objective))
         if values is None:
             return False  # a seed failed and there is no value to count it as: left to ``tell``
         aggregate = summarise(values, objective)

@@ -17,15 +17,6 @@ from analysis.objective_labels import objective_label
 from study.spec import Frozen, Objective, Status
 from trainables.errors import InputError
 
-FRACTIONS = frozenset(
-    {
-        "final_accuracy", "average_incremental_accuracy", "accuracy", "best_top1", "top1", "ece", "ece_near_best",
-        "final_top1", "final_ece", "final_val_accuracy", "average_incremental_val_accuracy", "best_val_top1",
-        "final_val_top1", "final_val_ece",
-    }
-)  # fmt: skip
-"""Metrics with the bounds 0 and 1: their worst possible value is known."""
-
 MEANS = frozenset({"mean", "iqm"})
 """Statistics of which one seed is an unbiased, if noisy, measurement."""
 
@@ -117,25 +108,20 @@ def check_objective(objective: Objective, seeds: int) -> None:
 
 
 def imputed(
-    results: Sequence[SeedResult], objective: Objective, worst_seen: float | None, constraint: bool = False
+    results: Sequence[SeedResult], objective: Objective, worst: float | None, constraint: bool = False
 ) -> np.ndarray | None:
     """Metric of every seed (N,), the failed ones filled in.
 
-    A failed seed counts as ``objective.failed_as``; without it as the worst possible value of a metric in
-    ``FRACTIONS``; else as the worst value that any seed of the search has had so far.
+    A failed seed counts as ``objective.failed_as``, else as ``worst``.
 
     Args:
-        worst_seen: that last value; None before any seed has finished.
+        worst: the metric's worst possible value, or the worst that any seed has had; None where neither is known.
         constraint: what a failed seed still reported (its number of parameters, its step time) is taken at face value.
 
     Returns:
         None where a failed seed cannot be valued yet.
     """
-    stand_in = objective.failed_as
-    if stand_in is None and objective.metric in FRACTIONS:
-        stand_in = 0.0 if objective.direction == "maximize" else 1.0
-    if stand_in is None:
-        stand_in = worst_seen
+    stand_in = worst if objective.failed_as is None else objective.failed_as
     values = []
     for result in results:
         value = result.value(objective.metric)

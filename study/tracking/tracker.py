@@ -35,7 +35,6 @@ _PROVENANCE_TAGS = (
     "git_dirty",
     "diff_hash",
     "source_hash",
-    "spec_hash",
     "environment_hash",
     "data_hash",
     "weights_hash",

@@ -14,7 +14,7 @@ from analysis.against_notes import (
     reported_differences,
     seed_noise,
 )
-from analysis.continual import backward_transfer, forgetting
+from trainables.metrics.continual import backward_transfer, forgetting
 from analysis.continual_tables import accuracy_matrices, continual_table, matrix_tables
 from analysis.departure import departures
 from analysis.departure_plots import departure_timeline

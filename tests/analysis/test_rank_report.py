@@ -10,7 +10,6 @@ from synthetic_rank import STEPS, make_rank_run, parameters_of, rank_rows
 
 from analysis import style
 from analysis.differences import differences
-from analysis.finals import final_metrics
 from analysis.rank_plots import accuracy_by_rank, accuracy_by_trained_parameters, learning_curves
 from analysis.rank_sentences import rank_answer
 from analysis.rank_series import FINAL, curves, on_front, rule_gaps, rules, saturation, seed_interval, trend
@@ -45,17 +44,6 @@ def column(table, heading):
 
 def answer(run):
     return rank_answer(run, differences(run, FINAL))
-
-
-def test_final_metrics_closed_form():
-    rows = rank_rows("t", 0, 0.9, parameters_of("r=4"), 2)
-    found = final_metrics("rank", rows, 2)
-    assert found == pytest.approx(
-        {"best_top1": 0.9, "best_epoch": 1, "final_top1": 0.9, "ece_near_best": 0.05, "final_ece": 0.05,
-         "final_nll": 0.4, "delta_norm": 0.8, "step_share_s": 0.02, "peak_memory_mib": 500.0}
-    )  # fmt: skip
-    assert "delta_norm" not in final_metrics("rank", rank_rows("t", 0, 0.9, parameters_of("full"), 2), 2)
-    assert final_metrics("rank", rows[:6], 2) == {}
 
 
 def test_rules_are_ordered_by_rank_whatever_the_labels_are(tmp_path):

@@ -11,7 +11,6 @@ from synthetic import METHODS, WEEK6_SETTING, make_tuning_run, seeded_finals, tu
 
 from analysis import style
 from analysis.differences import differences
-from analysis.finals import final_metrics
 from analysis.ranking import floor_effects, floor_groups, order_probability, rankings
 from analysis.records import read_run
 from analysis.report import build_report
@@ -41,55 +40,6 @@ def column(table, heading):
 
 def orders(run, metric="final_top1"):
     return rankings(run, [metric], np.random.default_rng(3))
-
-
-def test_final_metrics_closed_form():
-    found = final_metrics("tuning", tuning_rows("t", 0, 0.9, PARAMS), 3)
-    ece = [0.045, 0.055, 0.065]
-    assert found == pytest.approx(
-        {
-            "best_top1": 0.91,
-            "best_epoch": 1,
-            "final_top1": 0.9,
-            "ece_near_best": ece[1],
-            "ece_batch_near_best": ece[1] + 0.03,
-            "final_ece": ece[2],
-            "final_ece_batch": ece[2] + 0.03,
-            "ece_after_temperature": 0.02,
-            "temperature": 1.4,
-            "final_nll": 1 / 3,
-            "step_share_s": 0.45,  # the median leaves the slow first epoch out
-            "step_time_s": 0.45,
-            "peak_memory_mib": 702.0,
-        }
-    )
-
-
-def test_of_equally_good_epochs_the_first_is_the_best_and_of_repeated_rows_the_last_counts():
-    repeated = rows([0.1, 0.7, 0.7], ("eval", 0, "top1", 0.5), ("eval", 1, "ece", 0.3), ("eval", 2, "ece", 0.1))
-    found = final_metrics("tuning", repeated, 3)
-    assert found == {"best_top1": 0.7, "best_epoch": 1, "final_top1": 0.7, "ece_near_best": 0.3, "final_ece": 0.1}
-
-
-@pytest.mark.parametrize("top1", [[], [0.5], [0.5, 0.6], [0.5, float("nan"), 0.7]])
-def test_an_incomplete_run_has_no_final_metrics(top1):
-    assert final_metrics("tuning", rows(top1, ("calibration", 2, "temperature", 1.2)), 3) == {}
-
-
-def test_what_is_not_finite_or_not_measured_is_absent():
-    found = final_metrics("tuning", rows([0.5, 0.6], ("eval", 1, "nll", float("inf"))), 2)
-    assert found == {"best_top1": 0.6, "best_epoch": 1, "final_top1": 0.6}
-
-
-def test_only_a_replica_that_trained_alone_has_a_step_time_to_set_beside_single_runs():
-    packed = final_metrics("tuning", tuning_rows("t", 0, 0.9, PARAMS, pack=5), 3)
-    assert packed["step_share_s"] == pytest.approx(0.45 / 5) and "step_time_s" not in packed
-    rows = tuning_rows("t", 0, 0.9, PARAMS)
-    resumed = [{**row, "value": 2.0} if (row["name"], row["epoch"]) == ("pack", 1) else row for row in rows]
-    assert "step_time_s" not in final_metrics("tuning", resumed, 3)
-    # Before there was a step_share_s, step_time_s was the share, of a pack of unknown size.
-    old = final_metrics("tuning", [row for row in rows if row["name"] not in ("step_share_s", "pack")], 3)
-    assert old["step_share_s"] == pytest.approx(0.45) and "step_time_s" not in old
 
 
 def test_packed_replicas_are_compared_by_their_share_of_a_step_but_not_with_single_runs(tmp_path):

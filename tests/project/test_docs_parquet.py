@@ -9,7 +9,6 @@ import pytest
 from conftest import REPOSITORY
 from synthetic import replica_rows, tuning_rows
 
-from analysis.finals import final_metrics
 from analysis.records import METRICS_SCHEMA, SCHEMA_VERSION, TRIALS_SCHEMA
 from analysis.search_records import DYNAMIC, IMPORTANCE_SCHEMA, SEARCH_SCHEMA
 

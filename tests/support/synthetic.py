@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from analysis import tuning
-from analysis.continual import final_metrics
 from analysis.records import write_metrics, write_trials
+from trainables.metrics.continual import continual_finals
+from trainables.metrics.finals import epoch_finals
 
 REPORTED_BASELINE = [0.9920, 0.8630, 0.7181, 0.6549, 0.6063, 0.5745, 0.5355, 0.5069, 0.4786, 0.4592]
 REPORTED_RERUN = [0.9600, 0.6620, 0.5043, 0.4405, 0.4574, 0.4225, 0.2900, 0.3539, 0.2406, 0.2801]
@@ -108,7 +108,7 @@ def make_run(
                     "duration_s": 1.5,
                     "git_commit": "0" * 40,
                     **{f"param.{key}": value for key, value in configurations[label].items()},
-                    **{f"metric.{key}": value for key, value in final_metrics(rows, tasks).items()},
+                    **{f"metric.{key}": value for key, value in continual_finals(rows, tasks).items()},
                 }
             )
     write_trials(run_dir / "trials.parquet", trials)
@@ -268,7 +268,7 @@ def make_tuning_run(
                     "trainable_params": trainable,
                     "total_params": 22_000_000,
                     **{f"param.{key}": value for key, value in configurations[label].items()},
-                    **{f"metric.{key}": value for key, value in tuning.final_metrics(rows, epochs).items()},
+                    **{f"metric.{key}": value for key, value in epoch_finals(rows, epochs).items()},
                 }
             )
     write_trials(run_dir / "trials.parquet", trials)

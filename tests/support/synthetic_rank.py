@@ -6,8 +6,8 @@ from typing import Any
 
 from synthetic import write_study
 
-from analysis import rank
 from analysis.records import write_metrics, write_trials
+from trainables.metrics.finals import epoch_finals
 
 STEPS = 40
 
@@ -77,7 +77,7 @@ def make_rank_run(
                     "seed": seed, "status": status, "trainable_params": trainable,
                     "total_params": 4_386_178 + (trainable - 258 if params["method"] == "lora" else 0),
                     **{f"param.{key}": value for key, value in params.items()},
-                    **{f"metric.{key}": value for key, value in rank.final_metrics(rows, epochs).items()},
+                    **{f"metric.{key}": value for key, value in epoch_finals(rows, epochs).items()},
                 }
             )  # fmt: skip
     write_trials(run_dir / "trials.parquet", trials)

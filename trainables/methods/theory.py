@@ -18,6 +18,7 @@ from torch import Tensor
 from trainables.configs import TheoryConfig
 from trainables.data.materials import Materials
 from trainables.data.teachers import draw_gram, draw_update, loss_optima, rank_r_residual, update_rank
+from trainables.metrics.finals import gap_finals
 from trainables.packs.bank import Bank, Parameter, per_replica
 from trainables.packs.checkpoint import Checkpoints
 from trainables.packs.run import PackRun, Report, carry_out
@@ -96,7 +97,7 @@ class TheoryRun(PackRun):
         self.gram = self.grams.float().to(self.device)
         self.target = torch.bmm(self.updates, self.grams).float().to(self.device)  # D G
         self.factors = {rank: self._factors(rank) for rank in config.ranks}
-        self.optimizer = self._optimizer()
+        self.update = self._update()
         self.data_s = time.monotonic() - self.began
 
     def _factors(self, rank: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -108,7 +109,7 @@ class TheoryRun(PackRun):
     def _shapes(self, rank: int) -> dict[str, tuple[int, int]]:
         return {"A": (rank, self.config.d_in), "B": (self.config.d_out, rank)}
 
-    def _optimizer(self) -> torch.optim.Optimizer:
+    def _update(self) -> torch.optim.Optimizer:
         """One fused update of all factors.
 
         It works element by element, so a replica that diverges leaves the others alone; and the bank's rows are
@@ -133,8 +134,8 @@ class TheoryRun(PackRun):
         for rank in self.config.ranks:
             self.backward(rank)
         rate = self.config.lr * (1 + math.cos(math.pi * step / self.config.steps)) / 2
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
+        self.update.param_groups[0]["lr"] = rate
+        self.update.step()
 
     def backward(self, rank: int) -> None:
         """Fill the gradients of a rank's factors: dA = B^T R, dB = R A^T with R = -s (D - s B A) G."""
@@ -176,10 +177,7 @@ class TheoryRun(PackRun):
                     self.log(k, "eval", where, value, epoch=epoch, step=int(self.steps[k]))
 
     def finals(self, k: int, epoch: int) -> dict[str, float]:
-        """Gaps of every teacher and rank after this epoch, the worst and their mean."""
-        gaps = {row["name"]: row["value"] for row in self.rows[self.seeds[k]]
-                if row["epoch"] == epoch and row["phase"] == "eval" and row["name"].startswith("gap/")}  # fmt: skip
-        return {"worst_gap": max(gaps.values()), "mean_gap": math.fsum(gaps.values()) / len(gaps)} | gaps
+        return gap_finals(self.rows[self.seeds[k]], epoch)
 
     def _bounds(self, rank: int) -> Tensor:
         """Eckart-Young bound of every row, (M,); 0, not rounding noise, from the rank of the teacher on."""
@@ -189,14 +187,14 @@ class TheoryRun(PackRun):
     def state(self, k: int) -> dict[str, Tensor]:
         rows = self._rows(k)
         factors = {name: view.detach()[rows].cpu().clone() for name, view in self.bank.views.items()}
-        state = self.optimizer.state[self.bank.flat]
+        state = self.update.state[self.bank.flat]
         return factors | {f"optimizer.{name}": state[name][rows].cpu().clone() for name in self._moments()}
 
     def load(self, k: int, state: Mapping[str, Tensor]) -> None:
         rows = self._rows(k)
         for name, view in self.bank.views.items():
             view.detach()[rows] = state[name].to(self.device)
-        own = self.optimizer.state[self.bank.flat]
+        own = self.update.state[self.bank.flat]
         for name in self._moments():
             own.setdefault(name, torch.zeros_like(self.bank.flat))[rows] = state[f"optimizer.{name}"].to(self.device)
         own["step"] = state["steps"][0].float().to(self.device)

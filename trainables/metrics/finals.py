@@ -12,6 +12,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+FINAL = "final"
+"""Phase of the rows of final metrics."""
+
 Row = Mapping[str, Any]
 Direction = Literal["maximize", "minimize"]
 
@@ -144,6 +147,13 @@ def epoch_finals(rows: Sequence[Row], epochs: int) -> dict[str, float]:
             found[name] = float(values[-1]) if values and values[-1] is not None else math.nan
     found |= {"delta_norm": per_position(rows, "diagnostics", "delta_norm", epochs, "epoch")[-1]}
     return {name: float(value) for name, value in (found | costs(rows)).items() if math.isfinite(value)}
+
+
+def gap_finals(rows: Iterable[Row], epoch: int) -> dict[str, float]:
+    """Gaps of every teacher and rank after an epoch, the worst and their mean; none where none was measured."""
+    gaps = {row["name"]: row["value"] for row in rows
+            if row["epoch"] == epoch and row["phase"] == "eval" and row["name"].startswith("gap/")}  # fmt: skip
+    return {"worst_gap": max(gaps.values()), "mean_gap": math.fsum(gaps.values()) / len(gaps)} | gaps if gaps else {}
 
 
 def _scores(rows: Sequence[Row], phase: str, epochs: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.metrics.diagnostics import StepClock, peak_memory_mib
+from trainables.metrics.finals import FINAL
 from trainables.packs.checkpoint import Checkpoints, Row
 from trainables.packs.device import device
 from trainables.packs.optim import BankOptimizer
@@ -82,7 +83,7 @@ class PackRun(ABC):
         self.data_s = self.eval_s = 0.0
         self._log_costs(position)
         for k in self.alive():
-            self.log_values(k, "final", self.finals(k, position), position, step=False)
+            self.log_values(k, FINAL, self.finals(k, position), position, step=False)
 
     def at(self, position: int) -> dict[str, int]:
         """Where a row belongs that is about a whole task or epoch."""

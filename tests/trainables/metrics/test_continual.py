@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from synthetic import replica_rows
 
-from analysis.continual import (
+from trainables.metrics.continual import (
     accuracy_matrix,
     average_incremental_accuracy,
     backward_transfer,
-    final_metrics,
+    continual_finals,
     forgetting,
     forgetting_by_task,
     forward_transfer,
@@ -78,7 +78,7 @@ def test_incomplete_matrices_are_refused(metric):
 
 
 def test_final_metrics_of_a_finished_replica():
-    metrics = final_metrics(replica_rows("t0", 0, final=0.35, tasks=3, frozen=0.4), tasks=3)
+    metrics = continual_finals(replica_rows("t0", 0, final=0.35, tasks=3, frozen=0.4), tasks=3)
     assert metrics["final_accuracy"] == pytest.approx(0.35)
     assert metrics["average_incremental_accuracy"] == pytest.approx((0.95 + 0.65 + 0.35) / 3)
     assert metrics["forgetting"] == pytest.approx((0.1 + 0.05) / 2)
@@ -111,29 +111,29 @@ def test_what_was_not_measured_is_absent(missing, metrics, value):
     rows = replica_rows("t0", 0, final=0.35, tasks=3)
     left = [row for row in rows if row["name"] != missing]
     left += [] if value is None else [{**row, "value": value} for row in rows if row["name"] == missing]
-    assert set(final_metrics(rows, 3)) - set(final_metrics(left, 3)) == metrics
+    assert set(continual_finals(rows, 3)) - set(continual_finals(left, 3)) == metrics
 
 
 def test_the_rows_of_an_earlier_task_are_not_the_last_ones():
     rows = replica_rows("t0", 0, final=0.35, tasks=3)
-    assert final_metrics(rows, 3) == final_metrics([row for row in rows if row["name"] != "recency" or row["task"]], 3)
+    assert continual_finals(rows, 3) == continual_finals([row for row in rows if row["name"] != "recency" or row["task"]], 3)
 
 
 def test_a_replica_that_stopped_early_has_no_final_values():
     rows = replica_rows("t0", 0, final=0.35, tasks=4, reached=3)
-    assert set(final_metrics(rows, tasks=4)) == {"destructive_boundaries"}
-    assert final_metrics([], tasks=4) == {}
+    assert set(continual_finals(rows, tasks=4)) == set()
+    assert continual_finals([], tasks=4) == {}
 
 
 def test_a_non_finite_accuracy_is_no_measurement():
     rows = [*replica_rows("t0", 0, final=0.35, tasks=2), {"phase": "eval", "task": 1, "name": "x", "value": math.nan}]
-    assert final_metrics(rows, 2) == final_metrics(rows[:-1], 2)
+    assert continual_finals(rows, 2) == continual_finals(rows[:-1], 2)
     broken = [{**row, "value": math.nan} if row["name"] == "accuracy" and row["task"] == 1 else row for row in rows]
-    assert "final_accuracy" not in final_metrics(broken, 2)
+    assert "final_accuracy" not in continual_finals(broken, 2)
 
 
 def test_one_task_has_neither_forgetting_nor_transfer():
-    metrics = final_metrics(replica_rows("t0", 0, final=0.6, tasks=1), tasks=1)
+    metrics = continual_finals(replica_rows("t0", 0, final=0.6, tasks=1), tasks=1)
     assert metrics["final_accuracy"] == pytest.approx(0.6)
     assert not {"forgetting", "backward_transfer", "forward_transfer"} & set(metrics)
     assert "final_old_accuracy" not in metrics and metrics["final_new_accuracy"] == pytest.approx(0.9)

@@ -1,18 +1,20 @@
-"""What the command line says about a search, from text to ``SearchSpec``."""
+"""A search's options: from the command line's text to ``SearchSpec``, and whether they fit each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from study.search.statistics import label
+from search_spaces.dimensions import SpaceError
+from search_spaces.space import Space
+from study.search.racing import SeedSchedule
+from study.search.statistics import MEANS, check_objective, label
+from study.search.stopping import StepSchedule
 from study.spec import Confirmation, Objective, OverSeeds, SearchSpec, Study
 from trainables.errors import InputError
+from trainables.registry import PARAMETERS, TrainableSpec
 
-LESS_IS_BETTER = frozenset(
-    {"trainable_params", "total_params", "step_share_s", "peak_memory_mib", "final_val_ece", "final_val_nll"}
-)
 OBJECTIVE_FORM = (
     "[STATISTIC:]METRIC[,OPTION=VALUE...], e.g. mean:final_val_accuracy or cvar:final_val_accuracy,fraction=0.25"
 )
@@ -29,7 +31,6 @@ class SearchOptions:
     stopping: str | None = None
     confirm: str | None = None
     replicas: int | None = None
-    optuna_storage: str | None = None
 
     def given(self) -> list[str]:
         """Names of the options that were used."""
@@ -37,7 +38,6 @@ class SearchOptions:
             "--objective": self.objectives, "--constraint": self.constraints, "--sampler": self.sampler,
             "--racing": self.racing, "--stopping": self.stopping, "--confirm": self.confirm,
             "--replicas": self.replicas is not None,
-            "--optuna-storage": self.optuna_storage,
         }  # fmt: skip
         return [name for name, value in names.items() if value]
 
@@ -45,7 +45,7 @@ class SearchOptions:
 def parse_objective(text: str) -> Objective:
     """``final_val_accuracy``, ``worst:final_val_accuracy``, ``collapse_rate:final_val_accuracy,threshold=0.2``.
 
-    The direction is that of the metric (``LESS_IS_BETTER``) unless ``direction=`` says otherwise.
+    The direction is that of the metric unless ``direction=`` says otherwise.
 
     Raises:
         InputError: not of this form.
@@ -55,7 +55,6 @@ def parse_objective(text: str) -> Objective:
     if not separator:
         statistic, metric = "mean", statistic
     content: dict[str, Any] = {"metric": metric, "over_seeds": statistic}
-    content["direction"] = "minimize" if metric in LESS_IS_BETTER else "maximize"
     for option in options:
         key, equals, value = option.partition("=")
         if not equals or key.strip() not in ("direction", "fraction", "c", "threshold", "failed_as"):
@@ -98,16 +97,19 @@ def with_options(study: Study, options: SearchOptions, trials: int | None) -> Se
         if trials < 1:
             raise InputError(f"--trials {trials}: a number of configurations >= 1 is allowed")
         changed["trials"] = trials
+    objectives = changed.get("objectives", study.search.objectives)
+    changed["objectives"] = tuple(objective.directed(study.trainable) for objective in objectives)
     return study.search.model_copy(update=changed)
 
 
-def check_metrics(names: Sequence[tuple[str, str]], reported: Sequence[str]) -> None:
-    """Raises InputError for a metric that a search does not get; ``names``: (where it stands, metric)."""
-    for where, metric in names:
-        if metric not in reported:
+def check_metrics(named: Sequence[tuple[str, str]], spec: TrainableSpec) -> None:
+    """Raises InputError for a metric that a search does not get; ``named``: (where it stands, metric)."""
+    allowed = [name for name, metric in {**spec.metrics, **PARAMETERS}.items() if metric.held_out]
+    for where, name in named:
+        if spec.metrics and name not in allowed:
             raise InputError(
-                f"{where} {metric!r}: not reported during a search, which does not look at the test set; "
-                f"allowed: {', '.join(reported)}"
+                f"{where} {name!r}: not reported during a search, which does not look at the test set; "
+                f"allowed: {', '.join(allowed)}"
             )
 
 
@@ -134,3 +136,63 @@ def _confirmation(text: str) -> Confirmation:
         raise InputError(
             f"--confirm {text!r}: KxN is expected, e.g. 5x8: the best K >= 1 configurations on N >= 2 fresh seeds"
         ) from error
+
+
+def check_search(
+    objectives: Sequence[Objective],
+    schedule: SeedSchedule,
+    trials: int | None,
+    replicas: int | None,
+    stopping: StepSchedule | None,
+) -> None:
+    """Raises InputError for arguments of ``SeedSearch`` that are impossible or do not fit each other."""
+    if not objectives:
+        raise InputError("objectives: none given; at least one is needed")
+    names = [label(objective) for objective in objectives if objective.over_seeds != "collapse_rate"]
+    if len(set(names)) < len(names):
+        raise InputError(f"objectives: one is given twice ({', '.join(names)})")
+    for objective in objectives:
+        check_objective(objective, schedule.totals[0])
+    for what, single in (("schedule wilcoxon", schedule.rule == "wilcoxon"), ("early stopping", stopping is not None)):
+        if single and len(objectives) > 1:
+            raise InputError(f"{what}: takes one objective, {len(objectives)} are given")
+    if trials is None and replicas is None:
+        raise InputError("trials or replicas: one of them must bound the search")
+    if trials is not None and trials < 1:
+        raise InputError(f"trials {trials}: a number >= 1 is allowed")
+    if replicas is not None and replicas < schedule.totals[0]:
+        raise InputError(f"replicas {replicas}: at least the first rung's {schedule.totals[0]} are allowed")
+
+
+def default_schedule(objectives: Sequence[Objective]) -> SeedSchedule:
+    """One seed to begin with where that says something about every objective, else two."""
+    return SeedSchedule() if all(o.over_seeds in MEANS for o in objectives) else SeedSchedule(rungs=(2, 4, 8))
+
+
+def search_seeds(seeds: Sequence[int] | None, schedule: SeedSchedule) -> tuple[int, ...]:
+    """The seeds that every configuration gets in this order, as many as the last rung has.
+
+    Raises:
+        InputError: too few, or a seed twice.
+    """
+    needed = schedule.totals[-1]
+    if seeds is None:
+        return tuple(range(needed))
+    if len(seeds) < needed or len(set(seeds)) < len(seeds):
+        raise InputError(f"seeds {','.join(map(str, seeds))}: {needed} distinct seeds are needed by the schedule")
+    return tuple(seeds[:needed])
+
+
+def enqueued_points(space: Space, configurations: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Points of the enqueued configurations.
+
+    Raises:
+        InputError: one is outside the space; says which.
+    """
+    points = []
+    for index, fields in enumerate(configurations):
+        try:
+            points.append(space.point(fields))
+        except SpaceError as error:
+            raise InputError(f"enqueued configuration {index}: {error}") from error
+    return points

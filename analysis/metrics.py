@@ -1,0 +1,56 @@
+"""What is known of a final metric: its direction, unit, bounds and name. The method that measures it says so.
+
+Runs have it in study.json under ``metrics``, by name; a name that ends in ``/*`` stands for all that begin so.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_FRACTIONS = ("accuracy", "top1", "ece", "gap", "forgetting", "transfer")
+"""Parts of the names of fractions in runs of versions that did not say."""
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """``unit``: ``fraction`` (shown in per cent), ``s``, ``MiB``, ... or nothing; ``reproducible``: the same in a run
+    that is repeated."""
+
+    name: str
+    direction: str = "maximize"
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    label: str = ""
+    held_out: bool = False
+    reproducible: bool = True
+
+    @property
+    def text(self) -> str:
+        """As people read it."""
+        return self.label or self.name.replace("_", " ")
+
+    @property
+    def fraction(self) -> bool:
+        return self.unit == "fraction"
+
+    @property
+    def maximise(self) -> bool:
+        return self.direction == "maximize"
+
+    def as_metadata(self) -> dict[str, str]:
+        """For a Parquet column."""
+        bounds = {name: f"{value:g}" for name, value in (("low", self.low), ("high", self.high)) if value is not None}
+        return {"unit": self.unit or "-", "meaning": f"final metric: {self.text}", "direction": self.direction, **bounds}
+
+
+def metric_info(metrics: Mapping[str, Mapping[str, Any]] | str | None, name: str) -> MetricInfo:
+    """What study.json says of a metric.
+
+    Args:
+        metrics: its entry ``metrics``: a mapping, or a word in runs of earlier versions, in which names had to do.
+    """
+    if not isinstance(metrics, Mapping):
+        return MetricInfo(name, unit="fraction" if any(part in name for part in _FRACTIONS) else "")
+    known = metrics.get(name) or metrics.get(f"{name.partition('/')[0]}/*") or {}
+    return MetricInfo(name, **{key: value for key, value in known.items() if key in MetricInfo.__dataclass_fields__})

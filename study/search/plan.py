@@ -1,0 +1,101 @@
+"""A resolved study's search, and its configurations as trials."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from study.search.candidates import Job
+from study.search.journal import JOURNAL_FILE, read_journal
+from study.search.racing import SeedSchedule
+from study.search.seed_search import SeedSearch
+from study.search.stopping import StepSchedule
+from study.spec import ResolvedSearch, ResolvedStudy, SearchSpec, TrialSpec, trial_id
+from trainables.configs.base import TrainableConfig
+from trainables.configs.names import validated
+from trainables.registry import PARAMETERS, TrainableSpec, builtin
+
+Count = Callable[[TrainableConfig], tuple[int, int]]
+"""(trainable, total) parameters of a configuration."""
+Bounds = Mapping[str, tuple[float | None, float | None]]
+"""Metric -> its lowest and highest possible value."""
+
+
+def build_search(
+    spec: SearchSpec, enqueue: Mapping[str, Mapping], seeds: tuple[int, ...], bounds: Bounds
+) -> SeedSearch:  # fmt: skip
+    """Raises InputError for settings that do not fit each other."""
+    return SeedSearch(
+        spec.dimensions, spec.objectives, spec.constraints, sampler=spec.sampler,
+        schedule=SeedSchedule.parse(spec.schedule), trials=spec.trials, replicas=spec.replicas, seed=spec.seed,
+        enqueue=list(enqueue.values()), seeds=seeds, bounds=bounds,
+        stopping=StepSchedule.parse(spec.stopping) if spec.stopping else None,
+    )  # fmt: skip
+
+
+def new_search(study: ResolvedStudy) -> SeedSearch:
+    """The search of a study before its first job."""
+    assert study.search is not None
+    return build_search(study.search, study.search.enqueue, study.seeds, _bounds(study))
+
+
+def restored(study: ResolvedStudy, run_dir: Path) -> SeedSearch:
+    """The search of a run as its journal leaves it.
+
+    Raises:
+        InputError: the journal is damaged or of another search.
+    """
+    search = new_search(study)
+    events, _ = read_journal(run_dir / JOURNAL_FILE)
+    if events:
+        search.replay(events)
+    return search
+
+
+def make_trial(
+    spec: TrainableSpec, label: str, config: TrainableConfig, seeds: tuple[int, ...], classes: int, count: Count
+) -> TrialSpec:
+    """A validated configuration with its identity and sizes."""
+    params, counts = config.model_dump(mode="json"), count(config)
+    return TrialSpec(
+        trial_id=trial_id(spec.name, params), configuration=label, params=params, seeds=seeds,
+        trainable_params=counts[0], total_params=counts[1], boundaries=config.boundaries(classes),
+    )  # fmt: skip
+
+
+def trial_of(
+    study: ResolvedStudy, spec: TrainableSpec, job: Job, seeds: tuple[int, ...], count: Count, test: bool = False
+) -> TrialSpec:
+    """A configuration of the search as a trial.
+
+    Args:
+        seeds: all that it has been given.
+        test: for the confirmation: the test set is evaluated too.
+    """
+    search = study.search
+    assert search is not None
+    label = label_of(search, job.trial_number)
+    label = f"{label}, fresh seeds" if test else label
+    return make_trial(spec, label, searched_config(spec, search, job.params, test), seeds, search.classes, count)
+
+
+def searched_config(
+    spec: TrainableSpec, search: ResolvedSearch, fields: Mapping, test: bool = False
+) -> TrainableConfig:  # fmt: skip
+    """Configuration of a point's fields."""
+    return validated(spec.config, search.base | dict(fields) | ({"evaluate": "test"} if test else {}))
+
+
+def label_of(search: ResolvedSearch, number: int) -> str:
+    """Name of a configuration: as in the catalogue where it was tried first, else its number."""
+    labels = list(search.enqueue)
+    return labels[number] if number < len(labels) else f"trial {number}"
+
+
+def metric_bounds(spec: TrainableSpec) -> Bounds:
+    """Of the metrics that a trainable declares."""
+    return {name: (metric.low, metric.high) for name, metric in {**PARAMETERS, **spec.metrics}.items()}
+
+
+def _bounds(study: ResolvedStudy) -> Bounds:
+    if isinstance(study.metrics, str):  # a run of an earlier version
+        return metric_bounds(builtin()[study.trainable])
+    return {name: (metric["low"], metric["high"]) for name, metric in study.metrics.items()}
