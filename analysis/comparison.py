@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison_verdicts import ConfigurationChange, RerunNoise, configuration_change, judged, rerun_noise
+from analysis.metrics import unreproducible
 from analysis.provenance_differences import provenance_differences
 from analysis.records import RecordsError, Run
 from analysis.row_differences import compare_rows
@@ -68,7 +69,8 @@ def compare(first: Run, second: Run, reruns: Sequence[Run] = (), metric: str | N
             f"(studies {first.study.get('study')} and {second.study.get('study')})"
         )
     replicas = _common_replicas(first, second, pairs, metric)
-    rows = compare_rows(first.metrics, second.metrics, replicas)
+    noisy = unreproducible(first.study.get("metrics")) | unreproducible(second.study.get("metrics"))
+    rows = compare_rows(first.metrics, second.metrics, replicas, noisy)
     noise = rerun_noise(first, reruns, metric)
     by_trial = dict(iter(replicas.groupby("trial_id")))
     nothing = replicas.iloc[:0]

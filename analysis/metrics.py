@@ -41,7 +41,8 @@ class MetricInfo:
     def as_metadata(self) -> dict[str, str]:
         """For a Parquet column."""
         bounds = {name: f"{value:g}" for name, value in (("low", self.low), ("high", self.high)) if value is not None}
-        return {"unit": self.unit or "-", "meaning": f"final metric: {self.text}", "direction": self.direction, **bounds}
+        about = {"unit": self.unit or "-", "meaning": f"final metric: {self.text}"}
+        return about | {"direction": self.direction, **bounds}
 
 
 def metric_info(metrics: Mapping[str, Mapping[str, Any]] | str | None, name: str) -> MetricInfo:
@@ -54,3 +55,9 @@ def metric_info(metrics: Mapping[str, Mapping[str, Any]] | str | None, name: str
         return MetricInfo(name, unit="fraction" if any(part in name for part in _FRACTIONS) else "")
     known = metrics.get(name) or metrics.get(f"{name.partition('/')[0]}/*") or {}
     return MetricInfo(name, **{key: value for key, value in known.items() if key in MetricInfo.__dataclass_fields__})
+
+
+def unreproducible(metrics: Mapping[str, Mapping[str, Any]] | str | None) -> frozenset[str]:
+    """Names of the metrics of study.json that the clock or the machine decides."""
+    known = metrics if isinstance(metrics, Mapping) else {}
+    return frozenset(name for name, about in known.items() if not about.get("reproducible", True))

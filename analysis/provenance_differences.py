@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-_NOT_COMPARED = ("started_at", "command", "spec_hash")
+_NOT_COMPARED = ("started_at", "command", "spec_hash")  # the last of runs of earlier versions
 
 
 def provenance_differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:

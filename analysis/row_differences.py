@@ -4,7 +4,7 @@ Wall-clock times are not compared, nor the phase ``timing`` and memory: they are
 one version measures is no difference; a row that is missing of a metric that both measure is one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from analysis.series import REPLICA
 
-_NOT_REPRODUCIBLE = "timing"
+_NOT_REPRODUCIBLE, _FINAL = "timing", "final"
 _MOMENT = ["task", "epoch", "step"]
 _NAME = ["phase", "name"]
 
@@ -58,7 +58,9 @@ class RowComparison:
     only_second: tuple[str, ...]
 
 
-def compare_rows(first: pd.DataFrame, second: pd.DataFrame, replicas: pd.DataFrame) -> RowComparison:
+def compare_rows(
+    first: pd.DataFrame, second: pd.DataFrame, replicas: pd.DataFrame, noisy: Collection[str] = ()
+) -> RowComparison:
     """Compare the metric rows of the replicas that both runs have.
 
     Args:
@@ -67,7 +69,9 @@ def compare_rows(first: pd.DataFrame, second: pd.DataFrame, replicas: pd.DataFra
         replicas: columns trial_id and seed as in ``first``, and ``second_trial_id``, one row per common replica.
     """
     others = replicas[["second_trial_id", "seed"]].set_axis(REPLICA, axis=1)
-    sides = [_comparable(first, replicas[REPLICA]), _comparable(second, others)]
+    sides = [_comparable(first, replicas[REPLICA], noisy), _comparable(second, others, noisy)]
+    if any((one["phase"] != _FINAL).all() for one in sides):  # a run of a version that had no such rows
+        sides = [one[one["phase"] != _FINAL] for one in sides]
     rows = pd.concat(sides, ignore_index=True)
     side = (np.arange(len(rows)) >= len(sides[0])).astype(int)
     metric = _codes(rows, _NAME)
@@ -108,13 +112,15 @@ def _differing(rows: pd.DataFrame, side: NDArray[np.intp], replicas: pd.DataFram
     return found
 
 
-def _comparable(metrics: pd.DataFrame, replicas: pd.DataFrame) -> pd.DataFrame:
+def _comparable(metrics: pd.DataFrame, replicas: pd.DataFrame, noisy: Collection[str]) -> pd.DataFrame:
     """Reproducible rows of the replicas: columns replica (place in ``replicas``), task, epoch, step, phase, name,
     value."""
     places = pd.MultiIndex.from_frame(replicas).get_indexer(pd.MultiIndex.from_frame(metrics[REPLICA]))
     names, known = pd.factorize(metrics["name"])
     no_memory = np.array(["memory" not in name for name in known], dtype=bool)[names]
     kept = (places >= 0) & no_memory & (metrics["phase"] != _NOT_REPRODUCIBLE).to_numpy(dtype=bool)
+    if noisy:
+        kept &= ~((metrics["phase"] == _FINAL) & metrics["name"].isin(list(noisy))).to_numpy(dtype=bool)
     return metrics.loc[kept, [*_MOMENT, *_NAME, "value"]].assign(replica=places[kept])
 
 

@@ -4,8 +4,8 @@ A case is one teacher and rank of one replica. Gaps are fractions of the bound, 
 0.
 
 Row vocabulary (phase ``eval``, per epoch, counted from 0): ``error/<teacher>/r<rank>``, the squared Frobenius error
-||W* - W0 - s B A||_F^2; ``gap/...``; once: ``bound/...``, the sum of the squared singular values beyond the rank, in the
-first epoch; ``gap_of_optimum/...``, the gap of the exact minimum of the training loss, in the last.
+||W* - W0 - s B A||_F^2; ``gap/...``; once: ``bound/...``, the sum of the squared singular values beyond the rank, in
+the first epoch; ``gap_of_optimum/...``, the gap of the exact minimum of the training loss, in the last.
 """
 
 import re

@@ -129,18 +129,16 @@ def work(pipe: Any, model: str, device: str, batch: int) -> None:
 
 def steps(model: str, batch: int, seeds: tuple[int, ...]) -> Iterator[None]:
     """Training steps of a pack, without end."""
-    import importlib
 
-    from study.resolve.settings import nested
-    from trainables.configs import CONFIGS
+    from trainables.configs.names import nested
 
     name, fields = MODELS[model]
     study = STUDIES[name]
     profile = study.profiles["embedded"]
     settings = profile.settings | {f"data.{key}": value for key, value in profile.data.items()} | fields
     settings |= {"dataset": profile.dataset, "backbone": profile.backbone, "batch_size": batch}
-    config = CONFIGS[study.trainable].model_validate(nested(settings))
-    pack = importlib.import_module(f"trainables.{study.trainable}").start(config, seeds)
+    config = study.trainable.config.model_validate(nested(settings))
+    pack = study.trainable.load().start(config, seeds)
     while True:
         yield from pack.training(0)
 

@@ -13,9 +13,8 @@ from typing import Annotated
 import typer
 
 from analysis.records import RecordsError
-from study.commands import all as commands
-from study.resolve.search_options import SearchOptions
-from study.resolve.trials import Options
+from study.resolve.options import Options
+from study.search.options import SearchOptions
 from study.tracking.tracker import TrackingError
 from trainables.errors import InputError
 
@@ -77,9 +76,6 @@ def run(
     replicas: Annotated[
         int | None, typer.Option(metavar="N", help="search: at most, all used; confirmation aside")
     ] = None,
-    optuna_storage: Annotated[
-        str | None, typer.Option(metavar="URL", help="search: copy for optuna-dashboard, e.g. sqlite:///optuna.db")
-    ] = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="run directory [runs/NAME/RUN_ID]")] = None,
     mlflow: Annotated[str | None, typer.Option(metavar="URI", help="tracking URI [sqlite:///runs/mlflow.db]")] = None,
     address: Address = "local",
@@ -101,9 +97,11 @@ def run(
         max_concurrent=max_concurrent, budget_min=budget,
         search=SearchOptions(
             objectives=objective or [], constraints=constraint or [], sampler=sampler, racing=racing, stopping=stopping,
-            confirm=confirm, replicas=replicas, optuna_storage=optuna_storage,
+            confirm=confirm, replicas=replicas,
         ),
     )  # fmt: skip
+    from study.commands import run as commands
+
     if dry_run:
         commands.dry_run(options, address, json)
         return
@@ -113,13 +111,17 @@ def run(
 @app.command("list")
 def list_() -> None:
     """The studies of the catalogue."""
-    commands.list_studies()
+    from study.commands.show import list_studies
+
+    list_studies()
 
 
 @app.command()
 def show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
     """A study's question, configurations, profiles and keys."""
-    commands.show(name)
+    from study.commands.show import show as print_study
+
+    print_study(name)
 
 
 @app.command()
@@ -130,19 +132,25 @@ def resume(
     quiet: Quiet = False,
 ) -> None:
     """Complete an interrupted run from its checkpoints; failed replicas are tried again."""
+    from study.commands import run as commands
+
     raise typer.Exit(commands.resume(run_dir, address, json, quiet, STARTED))
 
 
 @app.command()
 def status(run_dir: RunDir) -> None:
     """How far the replicas of a run are."""
-    commands.status(run_dir)
+    from study.commands.status import status as print_status
+
+    print_status(run_dir)
 
 
 @app.command()
 def report(run_dir: RunDir) -> None:
     """Write and show the closing report of a run again."""
-    commands.report(run_dir)
+    from study.commands.report import report as print_report
+
+    print_report(run_dir)
 
 
 @app.command()
@@ -210,7 +218,7 @@ def export(
     if parquet:
         if replica is not None or all_:
             raise InputError("export: --replica and --all choose adapters; allowed with --peft only")
-        from study.commands.merge import export_parquet
+        from study.commands.export import export_parquet
 
         export_parquet(run_dirs, out)
         return

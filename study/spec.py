@@ -124,7 +124,7 @@ class SearchSpec(Frozen):
         constraints: such as ``collapse_rate<=0.1``.
         sampler: see ``study.search.samplers.KINDS``.
         schedule: who gets how many seeds, see ``study.search.racing.SeedSchedule.parse``.
-        stopping: within a run, see ``study.search.stopping.StepSchedule.parse``; None: packs run to their end.
+        stopping: within a run, see ``study.search.racing.StepSchedule.parse``; None: packs run to their end.
         trials: configurations, duplicates included.
         replicas: at most, confirmation aside; what the race leaves of them goes to the best that it held back. None: no
             bound.

@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line turns it into exit code 2 before any work starts; every other exception is a bug.
     """
+
+
+class ContractError(InputError):
+    """A function from outside does not do what was agreed: training more replicas of it is of no use."""

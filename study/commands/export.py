@@ -1,21 +1,31 @@
-"""Trained replicas of a run in the format of other tools."""
+"""``export``: the records of many runs as one data set, or trained replicas as adapters that PEFT loads."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import safe_open
-from torch import Tensor
+from safetensors.torch import load_file
 
+from analysis.data_set import merge_runs
+from study.plugins import trainable_of
 from study.records.run_directory import RunDirectory
 from study.spec import TrialSpec
-from trainables.configs import NestedConfig, RankConfig
-from trainables.data.class_incremental import class_order
 from trainables.errors import InputError
-from trainables.models.vision import load_backbone
 from trainables.peft.export import LoraReplica, require_empty, write_folder
+
+
+def export_parquet(run_dirs: Sequence[Path], out: Path) -> None:
+    """Merge runs into the data set in ``out`` and print what each contributed.
+
+    Raises:
+        RecordsError: see ``merge_runs``.
+    """
+    target = out.expanduser().absolute()
+    for one in merge_runs([path.expanduser().absolute() for path in run_dirs], target):
+        what = "replaced" if one.replaced else "added"
+        print(f"{one.study} {one.run_id}: {one.replicas:,} replicas, {one.rows:,} metric rows {what}")
+    print(f"{target / 'trials'}\n{target / 'metrics'}")
 
 
 def export_peft(path: Path, replica_id: str | None, every: bool, out: Path) -> None:
@@ -84,48 +94,15 @@ def _last_checkpoint(directory: RunDirectory, replica_id: str) -> Path:
 
 
 def _replica(directory: RunDirectory, replica_id: str, trial: TrialSpec, seed: int) -> LoraReplica:
-    """The trained parameters in a replica's last checkpoint, without what only a resume needs."""
-    params = trial.params
-    text = directory.study.trainable == "rank"
-    own = set() if text else _image_parameters(params)
-    state: dict[str, Tensor] = {}
-    with safe_open(_last_checkpoint(directory, replica_id), framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118
-            adapter = name.endswith((".down", ".up", ".down_bias", ".up_bias"))
-            if adapter or name in own or name in ("head.weight", "head.bias"):
-                state[name] = file.get_tensor(name)
-    if not any(name.endswith(".down") for name in state):
+    """As its method gives it, from its last checkpoint."""
+    tensors = load_file(_last_checkpoint(directory, replica_id))
+    if not any(name.endswith(".down") for name in tensors):
         raise InputError(f"--replica {replica_id}: {trial.configuration} is a replica without LoRA")
-    if text:
-        return _text_replica(state, params, replica_id)
-    return LoraReplica(_labels_in_order(state, params, seed), float(params["lora_alpha"]))
-
-
-def _image_parameters(params: Mapping[str, Any]) -> set[str]:
-    return {name for name, _ in load_backbone(str(params["backbone"]), pretrained=False).model.named_parameters()}
-
-
-def _text_replica(state: dict[str, Tensor], params: Mapping[str, Any], replica_id: str) -> LoraReplica:
-    """As PEFT sees it: an encoder within transformers' sequence classifier."""
-    from trainables.models.text import load_text_backbone  # transformers
-
-    config = RankConfig.model_validate(params)
-    if not config.pretrained:
-        raise InputError(f"--replica {replica_id}: was trained over random weights, which no model on file has")
-    model = load_text_backbone(config.backbone, None).model
-    if model.config.model_type != "bert" or model.pooler is None:  # type: ignore[union-attr]
-        raise InputError(
-            f"--replica {replica_id}: transformers' sequence classifier of {config.backbone} has more in its head "
-            "than the one that was trained; allowed: BERT with a pooler"
-        )
-    return LoraReplica(state, config.scale * config.rank, f"{model.base_model_prefix}.", "classifier")
-
-
-def _labels_in_order(state: dict[str, Tensor], params: Mapping[str, Any], seed: int) -> dict[str, Tensor]:
-    """Put the head's columns in the order of the labels where training had a class order of its own."""
-    if "init_cls" not in params:
-        return state
-    if "class_order" not in params:
-        raise InputError("--peft: the run was made by an earlier version, which drew class orders in another way")
-    position = torch.argsort(class_order(NestedConfig.model_validate(params), state["head.bias"].numel(), seed))
-    return state | {name: state[name][..., position] for name in ("head.weight", "head.bias")}
+    spec = trainable_of(directory.study, directory.path)
+    method = spec.load()
+    if not hasattr(method, "lora_replica"):
+        raise InputError(f"--peft: trainable {spec.name!r} has no lora_replica, which says what of it PEFT can load")
+    try:
+        return method.lora_replica(trial.params, tensors, seed)
+    except InputError as error:
+        raise InputError(f"--replica {replica_id}: {error}") from error

@@ -1,24 +1,31 @@
-"""``rerun``: train one replica of a run again from scratch and say whether it is bit-equal."""
+"""``rerun``: train one replica of a run again from scratch and say whether it is bit-equal: its rows, final metrics and
+the tensors of its last checkpoint."""
 
-import importlib
 import json
+import math
 import os
-import shlex
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
-import uuid
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
 from analysis.provenance_differences import provenance_differences
-from analysis.records import read_run
+from analysis.records import Run, read_run
+from analysis.row_differences import compare_rows
+from study.plugins import trainable_of
 from study.ray_tune.resources import this_machine, worker_environment
 from study.records.provenance import SOURCE_ROOT, collect
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
+from study.resolve.study import command_line, new_run_id
 from study.spec import ResolvedStudy, TrialSpec
-from trainables.configs import CONFIGS
 from trainables.errors import InputError
 from trainables.packs.checkpoint import Checkpoints
 
@@ -60,8 +67,6 @@ def rerun(path: Path, replica_id: str, out: Path | None, as_json: bool) -> int:
         _train_in_worker(again)
         if target:
             again.export()
-        from study.commands.bit_equality import differences  # torch
-
         found = differences(records, original, again, trial, seed)
     origin = provenance_differences(original.study.model_dump(mode="json"), study.model_dump(mode="json"))
     notes = [f"{key}: {first} originally, {second} now" for key, first, second in origin]
@@ -81,7 +86,7 @@ def train_here(path: Path) -> None:
 
     run = RunDirectory.open(path)
     ((trial, seed),) = run.replicas
-    replica_id, trainable = trial.replica_id(seed), run.study.trainable
+    replica_id, spec = trial.replica_id(seed), trainable_of(run.study, run.path)
     diverged = False
 
     def report(rows: dict[int, list]) -> None:
@@ -91,9 +96,8 @@ def train_here(path: Path) -> None:
     began = time.time()
     try:
         prepare_device(run.study.resources.device)
-        checkpoints = Checkpoints(run.path / "checkpoints", {seed: replica_id}, CONFIGS[trainable].boundary)
-        config = CONFIGS[trainable].model_validate(trial.params)
-        importlib.import_module(f"trainables.methods.{trainable}").train(config, [seed], report, checkpoints)
+        checkpoints = Checkpoints(run.path / "checkpoints", {seed: replica_id}, spec.config.boundary)
+        spec.load().train(spec.config.model_validate(trial.params), [seed], report, checkpoints)
     except Exception as error:
         traceback.print_exc()
         reason = (str(error).strip().splitlines() or [""])[0]
@@ -122,22 +126,16 @@ def _replica(run: RunDirectory, replica_id: str) -> tuple[TrialSpec, int]:
 
 def _study(original: RunDirectory, trial: TrialSpec, seed: int) -> ResolvedStudy:
     """The study with this replica alone, and the provenance of here and now."""
-    study = original.study
-    config = CONFIGS[study.trainable].model_validate(trial.params)
-    materials = importlib.import_module(f"trainables.methods.{study.trainable}").materials([config], True)
-    alone = trial.model_copy(update={"seeds": (seed,)})
-    resources = study.resources.model_copy(update={"pack": 1, "max_concurrent": 1})
-    resolved = study.model_copy(
+    study, spec = original.study, trainable_of(original.study, original.path)
+    materials = spec.load().materials([spec.config.model_validate(trial.params)], True)
+    return study.model_copy(
         update={
-            "run_id": f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}", "seeds": (seed,), "trials": (alone,),
-            "configurations": {trial.configuration: trial.params}, "resources": resources, "budget_min": None,
+            "run_id": new_run_id(), "seeds": (seed,), "trials": (trial.model_copy(update={"seeds": (seed,)}),),
+            "configurations": {trial.configuration: trial.params}, "budget_min": None,
+            "resources": study.resources.model_copy(update={"pack": 1, "max_concurrent": 1}),
+            "provenance": collect(command_line(), materials.data_hash, materials.weights_hash),
         }
     )  # fmt: skip
-    spec = resolved.model_dump(mode="json", include={"study", "trainable", "trials"})
-    command = " ".join(["lora-study", *map(shlex.quote, sys.argv[1:])])
-    return resolved.model_copy(
-        update={"provenance": collect(command, materials.data_hash, materials.weights_hash, spec)}
-    )
 
 
 def _train_in_worker(run: RunDirectory) -> None:
@@ -151,6 +149,102 @@ def _train_in_worker(run: RunDirectory) -> None:
     if run.outcome(trial.replica_id(seed)) is None:
         error = f"the training process ended with code {done.returncode}"
         write_outcome(run.folder(trial.replica_id(seed)), Outcome(status="failed", error=error))
+
+
+def differences(records: Run, original: RunDirectory, again: RunDirectory, trial: TrialSpec, seed: int) -> list[str]:
+    """One line for each thing that differs, the first differing row first; none where all bits are the same.
+
+    Args:
+        records: the Parquet files of ``original``.
+        original: the run.
+        again: the run directory of the same replica, trained again.
+        trial: its configuration.
+        seed: its seed.
+    """
+    replica_id = trial.replica_id(seed)
+    found = []
+    statuses = [outcome.status if (outcome := one.outcome(replica_id)) else "none" for one in (original, again)]
+    if statuses[0] != statuses[1]:
+        error = (ending := again.outcome(replica_id)) and ending.error
+        found.append(f"status: {statuses[0]} originally, {statuses[1]} now{f' ({error})' if error else ''}")
+    stored = records.metrics[(records.metrics["trial_id"] == trial.trial_id) & (records.metrics["seed"] == seed)]
+    kept, new = (_frame(one, trial, seed) for one in (original, again))
+    metrics = trainable_of(original.study, original.path).metrics
+    noisy = {name for name, metric in metrics.items() if not metric.reproducible}
+    found += _rows("metrics.parquet", stored, new, noisy) + _rows("the last checkpoint", kept, new, noisy)
+    own = records.trials[(records.trials["trial_id"] == trial.trial_id) & (records.trials["seed"] == seed)]
+    finals = {
+        str(name).removeprefix("metric."): float(own[name].iloc[0])
+        for name in own
+        if str(name).startswith("metric.") and pd.notna(own[name].iloc[0])
+    }
+    found += _finals(finals, again.final_metrics(replica_id), noisy)
+    return found + _checkpoints(original.checkpoints(replica_id), again.checkpoints(replica_id))
+
+
+def _frame(run: RunDirectory, trial: TrialSpec, seed: int) -> pd.DataFrame:
+    columns = ["trial_id", "seed", "phase", "task", "epoch", "step", "name", "value", "wall_s"]
+    rows = [{"trial_id": trial.trial_id, "seed": seed, **row} for row in run.rows(trial.replica_id(seed))]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype({"task": "Int32", "epoch": "Int32", "step": "Int64", "value": "float64"})
+
+
+def _rows(source: str, first: pd.DataFrame, second: pd.DataFrame, noisy: Collection[str]) -> list[str]:
+    if first.empty or second.empty:
+        return [f"rows of {source}: {len(first)} originally, {len(second)} now"] if len(first) != len(second) else []
+    trial, seed = str(second["trial_id"].iloc[0]), int(second["seed"].iloc[0])
+    replicas = pd.DataFrame({"trial_id": [trial], "seed": [seed], "second_trial_id": [trial]})
+    compared = compare_rows(first, second, replicas, noisy)
+    found = []
+    if at := compared.by_trial.get(trial):
+        if at.first is None or at.second is None:
+            gap = f"only {'now' if at.first is None else 'originally'}"
+        else:
+            gap = f"{at.first:.17g} originally, {at.second:.17g} now (by {at.second - at.first:+.3g})"
+        found.append(f"first row of {source} that differs: {at.place}: {gap}; {at.rows} of {at.compared} rows differ")
+    for when, names in (("originally", compared.only_first), ("now", compared.only_second)):
+        if names:
+            found.append(f"metrics of {source} measured only {when}: {', '.join(names)}")
+    return found
+
+
+def _finals(first: Mapping[str, float], second: Mapping[str, float], noisy: Collection[str]) -> list[str]:
+    found = []
+    for name in dict.fromkeys([*first, *second]):
+        if name in noisy:
+            continue
+        one, other = first.get(name), second.get(name)
+        equal = one == other or (one is not None and other is not None and math.isnan(one) and math.isnan(other))
+        if not equal:
+            sides = ["none" if value is None else f"{value:.17g}" for value in (one, other)]
+            found.append(f"final {name}: {sides[0]} originally, {sides[1]} now")
+    return found
+
+
+def _checkpoints(first: list[Path], second: list[Path]) -> list[str]:
+    names = [files[-1].name if files else "none" for files in (first, second)]
+    if names[0] != names[1]:
+        return [f"last checkpoint: {names[0]} originally, {names[1]} now"]
+    if not first:
+        return []
+    a, b = load_file(first[-1]), load_file(second[-1])
+    if missing := sorted(a.keys() ^ b.keys()):
+        return [f"tensors of {names[0]} that are in one checkpoint alone: {', '.join(missing)}"]
+    differing = [name for name in a if not _same_bits(a[name], b[name])]
+    if not differing:
+        return []
+    name = differing[0]
+    text = f"first tensor of {names[0]} that differs: {name}"
+    if a[name].shape == b[name].shape:
+        gap = (a[name].double() - b[name].double()).abs()
+        text += f", by at most {float(gap.max()):.3g} in {int((gap != 0).sum())} of {gap.numel()} numbers"
+    return [f"{text}; {len(differing)} of {len(a)} tensors differ"]
+
+
+def _same_bits(first: Tensor, second: Tensor) -> bool:
+    if first.shape != second.shape or first.dtype != second.dtype:
+        return False
+    return torch.equal(first.reshape(-1).view(torch.uint8), second.reshape(-1).view(torch.uint8))
 
 
 def _show(replica_id: str, found: list[str], notes: list[str], target: Path | None) -> None:

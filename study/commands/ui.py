@@ -1,4 +1,4 @@
-"""Servers that show a run: MLflow, TensorBoard, optuna-dashboard. They listen on this machine alone."""
+"""``ui``: servers that show a run: MLflow, TensorBoard, optuna-dashboard. They listen on this machine alone."""
 
 import importlib.util
 import os
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from study.records.run_directory import RunDirectory
+from study.search.plan import restored
 from trainables.errors import InputError
 
 HOST = "127.0.0.1"
@@ -47,18 +48,8 @@ def command_of(path: Path, server: Server, port: int) -> tuple[list[str], dict[s
         raise InputError(f"ui --optuna: {path} holds {run.study.study}, which is no search")
     if importlib.util.find_spec("optuna_dashboard") is None:
         raise InputError("ui --optuna: optuna-dashboard is not installed; pip install 'lora-study[dashboard]'")
+    from study.records.optuna_mirror import build_mirror
+
+    storage = build_mirror(run.study, restored(run.study, run.path), run.path)
     program = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
-    return [sys.executable, "-c", program, _storage(run), "--host", HOST, "--port", str(port)], {}
-
-
-def _storage(run: RunDirectory) -> str:
-    """The run's Optuna storage, made from its journal where it has kept none."""
-    from study.ray_tune.search_run import restored
-    from study.records.optuna_mirror import Mirror
-
-    assert run.study.search is not None
-    if run.study.search.optuna_storage:
-        return run.study.search.optuna_storage
-    url = f"sqlite:///{run.path / 'optuna.db'}"
-    Mirror(run.study, restored(run), url).update()
-    return url
+    return [sys.executable, "-c", program, storage, "--host", HOST, "--port", str(port)], {}

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from study.plugins import trainable_of
-from study.records.run_directory import RunDirectory
 from study.ray_tune.worker import prepare_device
+from study.records.run_directory import RunDirectory
 from study.spec import ResolvedStudy, TrialSpec
 
 WARM_UP_STEPS = 2

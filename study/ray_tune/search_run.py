@@ -33,11 +33,10 @@ def expected_replicas(study: ResolvedStudy, search: SeedSearch) -> int:
     """Replicas that the whole study takes if no configuration is stopped, pruned or drawn twice."""
     assert study.search is not None
     race, totals = search.contest.race, search.contest.estimates.rung_seeds
-    keep = getattr(race, "keep", 1.0)
     number, replicas = study.search.trials, 0
     for below, rung in zip([(), *totals], totals, strict=False):
         replicas += number * (len(rung) - len(below))
-        number = int(number * keep)
+        number = int(number * race.keep)
     replicas = replicas if study.search.replicas is None else study.search.replicas
     return replicas + (study.search.confirm.configurations + 1) * study.search.confirm.seeds
 

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -24,9 +23,7 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the four packages: a checkout, or site-packages for an installed copy."""
 
 
-def collect(
-    command: str, data_hash: str | None, weights_hash: str | None, root: Path = SOURCE_ROOT
-) -> dict[str, Any]:
+def collect(command: str, data_hash: str | None, weights_hash: str | None, root: Path = SOURCE_ROOT) -> dict[str, Any]:
     """Everything a later reader needs to repeat this run, ready for JSON.
 
     Args:

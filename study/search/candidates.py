@@ -6,8 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from study.search.mixed_model import predicted_means
-from study.search.statistics import MEANS, Constraint, SeedResult, imputed, sense, summarise
+from study.search.statistics import MEANS, Constraint, SeedResult, imputed, predicted_means, sense, summarise
 from study.spec import Objective
 
 State = Literal["running", "paused", "completed", "eliminated", "pruned"]

@@ -8,7 +8,7 @@ import numpy as np
 from search_spaces.space import Space
 from study.search.candidates import Configuration, Estimate, Estimates, Job, Ranked
 from study.search.order import order, pareto_front
-from study.search.racing import SeedSchedule, race
+from study.search.racing import Halving, SeedSchedule
 from study.search.statistics import SeedResult, label
 
 
@@ -25,7 +25,7 @@ class Contest:
     ) -> None:
         self.space, self.estimates = space, estimates
         self.trials, self.replicas, self.started = trials, replicas, 0
-        self.race = race(schedule, self._order, self._paired)
+        self.race = Halving(schedule, self._order)
         self.configurations: dict[int, Configuration] = {}
         self.duplicates: dict[int, int] = {}
         self.jobs: dict[int, Job] = {}
@@ -157,14 +157,6 @@ class Contest:
     def _order(self, numbers: Sequence[int], rung: int) -> list[int]:
         estimates = [self.estimates.of(self.configurations[number], rung) for number in numbers]
         return [numbers[index] for index in order(*self._losses(estimates))]
-
-    def _paired(self, a: int, b: int, rung: int) -> tuple[np.ndarray, np.ndarray]:
-        objective = self.estimates.objectives[0]
-        columns = [self.estimates.seed_values(self.configurations[number], rung, objective) for number in (a, b)]
-        if columns[0] is None or columns[1] is None:
-            return np.empty(0), np.empty(0)
-        sign = 1.0 if objective.direction == "maximize" else -1.0
-        return sign * columns[0], sign * columns[1]
 
     def _ranked(self, number: int, predicted: Sequence[float], front: bool) -> Ranked:
         configuration, estimate = self.configurations[number], self._estimate(number)

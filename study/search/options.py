@@ -8,9 +8,8 @@ from pydantic import ValidationError
 
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import Space
-from study.search.racing import SeedSchedule
+from study.search.racing import SeedSchedule, StepSchedule
 from study.search.statistics import MEANS, check_objective, label
-from study.search.stopping import StepSchedule
 from study.spec import Confirmation, Objective, OverSeeds, SearchSpec, Study
 from trainables.errors import InputError
 from trainables.registry import PARAMETERS, TrainableSpec
@@ -153,9 +152,8 @@ def check_search(
         raise InputError(f"objectives: one is given twice ({', '.join(names)})")
     for objective in objectives:
         check_objective(objective, schedule.totals[0])
-    for what, single in (("schedule wilcoxon", schedule.rule == "wilcoxon"), ("early stopping", stopping is not None)):
-        if single and len(objectives) > 1:
-            raise InputError(f"{what}: takes one objective, {len(objectives)} are given")
+    if stopping is not None and len(objectives) > 1:
+        raise InputError(f"early stopping: takes one objective, {len(objectives)} are given")
     if trials is None and replicas is None:
         raise InputError("trials or replicas: one of them must bound the search")
     if trials is not None and trials < 1:

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from study.search.candidates import Job
 from study.search.journal import JOURNAL_FILE, read_journal
-from study.search.racing import SeedSchedule
+from study.search.racing import SeedSchedule, StepSchedule
 from study.search.seed_search import SeedSearch
-from study.search.stopping import StepSchedule
 from study.spec import ResolvedSearch, ResolvedStudy, SearchSpec, TrialSpec, trial_id
 from trainables.configs.base import TrainableConfig
 from trainables.configs.names import validated

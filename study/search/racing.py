@@ -1,11 +1,13 @@
-"""Which configurations are given more seeds. All see the same seeds in the same order, so comparisons are paired."""
+"""Who goes on: which configurations are given more seeds, and which packs are stopped within a run.
+
+All configurations see the same seeds in the same order, so comparisons are paired.
+"""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
-from scipy import stats
 
 from study.spec import Frozen
 from trainables.errors import InputError
@@ -20,17 +22,13 @@ class SeedSchedule(Frozen):
     Attributes:
         rule: ``fixed``: all at once. ``halving``: asynchronous successive halving over seeds (ASHA, Li et al. 2020,
             with seeds in place of epochs): the best ``keep`` of those that have reached a rung go on to the next.
-            ``wilcoxon``: one at a time against the best completed configuration; eliminated at the first rung where a
-            one-sided paired signed-rank test over the common seeds has p < ``p_threshold`` (as Optuna's
-            WilcoxonPruner). With n seeds p is at least 2**-n: at 0.1 nothing is eliminated before 4 seeds.
         rungs: total number of seeds at each rung, rising; ``fixed`` uses the last.
         keep: share that goes on; a third loses more in ``benchmarks/search_regret.py``.
     """
 
-    rule: Literal["fixed", "halving", "wilcoxon"] = "halving"
+    rule: Literal["fixed", "halving"] = "halving"
     rungs: tuple[int, ...] = (1, 2, 4, 8)
     keep: float = Field(0.5, gt=0.0, lt=1.0)
-    p_threshold: float = Field(0.1, gt=0.0, lt=1.0)
 
     @field_validator("rungs")
     @classmethod
@@ -41,7 +39,7 @@ class SeedSchedule(Frozen):
 
     @classmethod
     def parse(cls, text: str) -> "SeedSchedule":
-        """``fixed:8``, ``halving:2,4,8``, ``wilcoxon:2,4,6,8``.
+        """``fixed:8``, ``halving:2,4,8``.
 
         Raises:
             InputError: not of this form.
@@ -54,8 +52,8 @@ class SeedSchedule(Frozen):
             return cls.model_validate(content)
         except ValueError as error:
             raise InputError(
-                f"schedule {text!r}: fixed:N, halving:N,N,... or wilcoxon:N,N,... with rising numbers of seeds "
-                "is expected, e.g. halving:2,4,8"
+                f"schedule {text!r}: fixed:N or halving:N,N,... with rising numbers of seeds is expected, "
+                "e.g. halving:2,4,8"
             ) from error
 
     @property
@@ -66,24 +64,6 @@ class SeedSchedule(Frozen):
 
 Order = Callable[[Sequence[int], int], list[int]]
 """(trial numbers, rung) -> the same, best first, judged on that rung's seeds alone."""
-Paired = Callable[[int, int, int], tuple[np.ndarray, np.ndarray]]
-"""(trial a, trial b, rung) -> values per common seed (N,) each, larger is better."""
-
-
-class Race(Protocol):
-    """Decides from the rungs that configurations have reached."""
-
-    def reached(self, trial: int, rung: int) -> list[int]:
-        """A configuration has all results of a rung; returns the trials that this eliminates."""
-
-    def peek(self) -> tuple[int, int] | None:
-        """Next (trial, rung) to start, if any; stays until ``promote``."""
-
-    def promote(self, trial: int, rung: int) -> None:
-        """A waiting configuration goes on to this rung."""
-
-    def waiting(self) -> list[int]:
-        """Trials that would go on if others fell behind, or with seeds to spare: eliminated when the search ends."""
 
 
 class Halving:
@@ -98,6 +78,7 @@ class Halving:
         self._stale = False
 
     def reached(self, trial: int, rung: int) -> list[int]:
+        """A configuration has all results of a rung; returns the trials that this eliminates."""
         self._stale = True
         if rung == len(self.rungs):
             return []
@@ -113,6 +94,7 @@ class Halving:
         return [oldest]
 
     def peek(self) -> tuple[int, int] | None:
+        """Next (trial, rung) to start, if any; stays until ``promote``."""
         if self._stale:
             self._next, self._stale = self._find(), False
         return self._next
@@ -128,56 +110,68 @@ class Halving:
         return None
 
     def promote(self, trial: int, rung: int) -> None:
+        """A waiting configuration goes on to this rung."""
         self.promoted.add((trial, rung - 1))
         self._stale = True
 
     def waiting(self) -> list[int]:
+        """Trials that would go on if others fell behind, or with seeds to spare: eliminated when the search ends."""
         return [t for rung, members in enumerate(self.rungs) for t in members if (t, rung) not in self.promoted]
 
 
-class Wilcoxon:
-    """Against the incumbent: the best configuration that has all seeds."""
+class StepSchedule(Frozen):
+    """Asynchronous successive halving over steps (tasks or epochs; ASHA, Li et al. 2020, in its stopping form).
 
-    def __init__(self, schedule: SeedSchedule, order: Order, paired: Paired) -> None:
-        self.last, self.p_threshold = len(schedule.totals) - 1, schedule.p_threshold
-        self.order, self.paired = order, paired
-        self.incumbent: int | None = None
-        self.ready: list[tuple[int, int]] = []
+    At steps ``grace``, ``grace * reduction``, ... a pack stops unless its configuration's aggregate is among the best
+    ``1 / reduction`` of what others with as many seeds had there.
 
-    def reached(self, trial: int, rung: int) -> list[int]:
-        if rung == self.last:
-            rivals = [trial] if self.incumbent is None else [self.incumbent, trial]
-            self.incumbent = self.order(rivals, rung)[0]
-            return []
-        if self.incumbent is not None and self._worse(trial, rung):
-            return [trial]
-        self.ready.append((trial, rung + 1))
-        return []
+    Attributes:
+        metric: reported per step; default: the objective's.
+    """
 
-    def _worse(self, trial: int, rung: int) -> bool:
-        assert self.incumbent is not None
-        if self.order([self.incumbent, trial], rung)[0] == trial:
-            return False  # the test is about location; a better objective is never thrown away
-        own, best = self.paired(trial, self.incumbent, rung)
-        return len(own) >= 2 and significantly_worse(own, best, self.p_threshold)
+    metric: str | None = None
+    grace: int = Field(1, ge=1)
+    reduction: int = Field(3, ge=2)
 
-    def peek(self) -> tuple[int, int] | None:
-        return self.ready[0] if self.ready else None
+    @classmethod
+    def parse(cls, text: str) -> "StepSchedule":
+        """``asha:GRACE,REDUCTION``, e.g. ``asha:1,3``.
 
-    def promote(self, trial: int, rung: int) -> None:
-        self.ready.remove((trial, rung))
+        Raises:
+            InputError: not of this form.
+        """
+        rule, _, numbers = text.partition(":")
+        try:
+            grace, reduction = (int(number) for number in numbers.split(","))
+            if rule != "asha":
+                raise ValueError(rule)
+            return cls(grace=grace, reduction=reduction)
+        except ValueError as error:
+            raise InputError(
+                f"early stopping {text!r}: asha:GRACE,REDUCTION with GRACE >= 1 and REDUCTION >= 2 is expected, "
+                "e.g. asha:1,3"
+            ) from error
 
-    def waiting(self) -> list[int]:
-        return [trial for trial, _ in self.ready]
+    def is_milestone(self, step: int) -> bool:
+        if step < self.grace or step % self.grace:
+            return False
+        ratio = step // self.grace
+        while ratio % self.reduction == 0:
+            ratio //= self.reduction
+        return ratio == 1
 
 
-def significantly_worse(own: np.ndarray, best: np.ndarray, p_threshold: float) -> bool:
-    """One-sided Wilcoxon signed-rank test over paired seeds (N,), larger is better; ties split (``zsplit``)."""
-    return bool(stats.wilcoxon(own - best, alternative="less", zero_method="zsplit").pvalue < p_threshold)
+class Milestones:
+    """What configurations had at each (rung, step); the latest ones count."""
 
+    def __init__(self, schedule: StepSchedule) -> None:
+        self.schedule = schedule
+        self.seen: dict[tuple[int, int], list[float]] = {}
 
-def race(schedule: SeedSchedule, order: Order, paired: Paired) -> Race:
-    """The rule of a schedule."""
-    if schedule.rule == "wilcoxon":
-        return Wilcoxon(schedule, order, paired)
-    return Halving(schedule, order)
+    def stops(self, rung: int, step: int, value: float) -> bool:
+        """Whether a configuration with this aggregate (larger is better) falls behind; takes the value down."""
+        seen = self.seen.setdefault((rung, step), [])
+        behind = bool(seen) and value < float(np.quantile(seen, 1 - 1 / self.schedule.reduction))
+        seen.append(value)
+        del seen[:-RUNG_WINDOW]
+        return behind

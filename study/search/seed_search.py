@@ -8,14 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from search_spaces.space import Space
-from study.search.options import check_search, default_schedule, enqueued_points, search_seeds
 from study.search.candidates import Configuration, Estimates, Job, Ranked
 from study.search.contest import Contest
 from study.search.history import History
-from study.search.racing import SeedSchedule
+from study.search.options import check_search, default_schedule, enqueued_points, search_seeds
+from study.search.racing import Milestones, SeedSchedule, StepSchedule
 from study.search.samplers import Sampler
 from study.search.statistics import SeedResult, check_reported, imputed, parse_constraint, sense, summarise
-from study.search.stopping import Milestones, StepSchedule
 from study.spec import Objective
 from trainables.errors import InputError
 
@@ -144,7 +143,8 @@ class SeedSearch:
         metric = self.milestones.schedule.metric or self.objectives[0].metric
         objective = self.objectives[0].model_copy(update={"metric": metric})
         check_reported(results, [objective], "early stopping by")
-        values = imputed([results[seed] for seed in job.seeds], objective, self.contest.estimates.worst_possible(objective))
+        worst = self.contest.estimates.worst_possible(objective)
+        values = imputed([results[seed] for seed in job.seeds], objective, worst)
         if values is None:
             return False  # a seed failed and there is no value to count it as: left to ``tell``
         aggregate = summarise(values, objective)
@@ -179,7 +179,8 @@ class SeedSearch:
         """
         if len(self._events) > 1:
             raise ValueError("replay into a search that has begun")
-        header = events[0] if events else {}
+        header = dict(events[0]) if events else {}
+        header.get("schedule", {}).pop("p_threshold", None)  # of a rule that earlier versions had
         for key, value in self._events[0].items():
             if header.get(key) != value:
                 raise InputError(f"journal: of another search ({key} is {header.get(key)!r}, here {value!r})")

@@ -18,6 +18,7 @@ from study.tracking.mlflow_runs import MAX_TAG_VALUE, MlflowRuns
 from study.tracking.mlflow_writer import RunWriter
 from study.tracking.outbox import Outbox, one_line
 from study.tracking.tensorboard import EventFiles, Point, safe_name
+from trainables.metrics.finals import FINAL
 
 __all__ = ["STATUSES", "Tracker", "TrackingError", "resolve_uri"]
 
@@ -102,15 +103,9 @@ class Tracker:
         else:
             self._outbox.submit("runs of new trials", partial(self._runs.ensure, list(trials)))
 
-    def unfinished(self) -> list[str]:
-        """Prepared replicas whose run has not ended in MLflow: after a restart, those to be continued or finished."""
-        runs = self._runs
-        if runs is None:
-            return []
-        return [key for key in self._folders if runs.status.get(runs.runs.get(key, "")) not in STATUSES.values()]
-
     def log_rows(self, replica_id: str, rows: Iterable[Mapping[str, Any]], started_at_s: float) -> None:
-        """Add rows (``phase, task, epoch, step, name, value, wall_s``) of a replica to its curves.
+        """Add rows (``phase, task, epoch, step, name, value, wall_s``) of a replica to its curves; those of phase
+        ``final`` are none.
 
         Curves are named ``phase/name``. Their x axis is the row's step in training and the task elsewhere (the epoch
         where there is no task). After a restart hand in the rows of a replica from its first: TensorBoard's files are
@@ -126,7 +121,7 @@ class Tracker:
             ValueError: a replica that was not prepared.
         """
         folder = self._folder(replica_id)
-        points = [_point(row, started_at_s) for row in rows]
+        points = [_point(row, started_at_s) for row in rows if row["phase"] != FINAL]
         if not points:
             return
         try:

@@ -14,7 +14,6 @@ from analysis.against_notes import (
     reported_differences,
     seed_noise,
 )
-from trainables.metrics.continual import backward_transfer, forgetting
 from analysis.continual_tables import accuracy_matrices, continual_table, matrix_tables
 from analysis.departure import departures
 from analysis.departure_plots import departure_timeline
@@ -35,6 +34,7 @@ from analysis.power import (
 from analysis.records import read_run
 from analysis.series import objective_metric
 from analysis.variance_of_runs import variance_sentence, variance_split
+from trainables.metrics.continual import backward_transfer, forgetting
 
 FINALS = seeded_finals({"baseline": 0.44, "alpha=0.1": 0.42}, 6)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 from synthetic import seeded_finals
-from synthetic_rank import STEPS, make_rank_run, parameters_of, rank_rows
+from synthetic_rank import STEPS, make_rank_run
 
 from analysis import style
 from analysis.differences import differences

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from synthetic import METHODS, WEEK6_SETTING, make_tuning_run, seeded_finals, tuning_rows
+from synthetic import METHODS, WEEK6_SETTING, make_tuning_run, seeded_finals
 
 from analysis import style
 from analysis.differences import differences

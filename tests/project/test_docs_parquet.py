@@ -53,7 +53,7 @@ def test_columns_types_units_and_meanings_are_those_of_the_schema(heading: str, 
 def test_the_final_metrics_are_those_that_replicas_have() -> None:
     named = {name for row in rows_under("Final metrics") for name in re.findall(r"`([a-z0-9_]+)`", row[0])}
     tuning = tuning_rows("t", 0, 0.9, {"method": "lora", "eta_min": 0.0, "epochs": 3, "freeze_lora_steps": 0})
-    known = final_metrics("continual", replica_rows("t", 0, 0.5, 3), 3) | final_metrics("tuning", tuning, 3)
+    known = continual_finals(replica_rows("t", 0, 0.5, 3), 3) | epoch_finals(tuning, 3)
     assert named <= set(known) and len(named) > 20
 
 

@@ -11,7 +11,8 @@ from search_spaces.nested import NESTED
 from search_spaces.rank import RANK
 from search_spaces.space import Space
 from study.search.samplers import Sampler
-from trainables.configs import HybridConfig, NestedConfig, RankConfig, aliases
+from trainables.configs import HybridConfig, NestedConfig, RankConfig
+from trainables.configs.names import aliases
 
 SPACES = {"nested": (NESTED, NestedConfig), "hybrid": (HYBRID, HybridConfig), "rank": (RANK, RankConfig)}
 

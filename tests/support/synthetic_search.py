@@ -13,9 +13,12 @@ from study.ray_tune.search_run import SearchRun
 from study.ray_tune.searcher import SeedSearcher
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from study.records.search_table import export
-from study.resolve.search_options import SearchOptions
-from study.resolve.trials import Options, resolve
+from study.resolve.options import Options
+from study.resolve.study import resolve
+from study.search.options import SearchOptions
 from study.terminal.progress import Progress
+from trainables.metrics.continual import continual_finals
+from trainables.metrics.finals import FINAL
 from trainables.packs.checkpoint import Checkpoints
 
 SMALL = ["data.classes=0:20", "init_cls=5", "increment=5", "rank=4", "epochs=1"]
@@ -58,6 +61,10 @@ def train(run: RunDirectory, task: dict[str, Any], searcher: SeedSearcher, trial
                 value = accuracy(params, seed, position) - (0.05 if phase == "eval" else 0.0)
                 rows[seed].append({"phase": phase, "task": position, "epoch": None, "step": None, "name": "accuracy",
                                    "value": value, "wall_s": 1.0})  # fmt: skip
+            rows[seed] += [
+                {"phase": FINAL, "task": position, "epoch": None, "step": None, "name": name, "value": value,
+                 "wall_s": 1.0} for name, value in continual_finals(rows[seed], position + 1).items()
+            ]  # fmt: skip
             checkpoints.save(seed, position, {"x": torch.zeros(1)}, rows[seed])
         searcher.on_trial_result(trial, {})
         if any((run.folder(name) / "stop").exists() for name in ids.values()):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from study.ray_tune.resources import Machine
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
-from study.resolve.trials import Options, resolve
+from study.resolve.options import Options
+from study.resolve.study import resolve
 from trainables.configs import NestedConfig
 from trainables.methods.nested import train
 from trainables.packs.checkpoint import Checkpoints

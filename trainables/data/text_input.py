@@ -1,4 +1,9 @@
-"""From tokenised texts to batches of a pack, and the logits of many texts."""
+"""From tokenised texts to batches of a pack, bucketed so that little of them is padding, and the logits of many texts.
+
+Replicas that train as a pack draw their batches from generators of their own. All of them have ``ceil(N / batch_size)``
+batches an epoch, but at one step their batches may differ in length L, and in size where one of them is at its smaller
+batch: whoever stacks them pads to the longest.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.data.batching import pad
 from trainables.models.text import Tokens
 from trainables.packs.replicas import Replicas
+
+BATCHES_PER_POOL = 50
 
 
 @dataclass
@@ -71,3 +77,45 @@ def text_logits(pack: Replicas, source: TextInput, indices: Sequence[Tensor], ba
             for k, (b, _) in enumerate(shapes):
                 found[rows.start + k].append(logits[k, :b])
     return [torch.cat(own)[order.argsort()] for own, order in zip(found, orders, strict=True)]
+
+
+def bucketed_batches(lengths: Tensor, batch_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Every example once, in shuffled batches of similar length.
+
+    The shuffled examples are cut into pools of ``BATCHES_PER_POOL`` batches; a pool is sorted by length and cut into
+    batches, whose order is then shuffled over all pools.
+
+    Args:
+        lengths: tokens of each example, (N,).
+        batch_size: at least 1; one batch is smaller where it does not divide N.
+        generator: the only source of randomness.
+
+    Returns:
+        ceil(N / batch_size) index tensors, int64 (<= batch_size,).
+
+    Source: length-grouped sampling of the transformers library.
+    """
+    batches: list[Tensor] = []
+    for pool in torch.randperm(len(lengths), generator=generator).split(BATCHES_PER_POOL * batch_size):
+        by_length = pool[lengths[pool].argsort(stable=True, descending=True)]
+        batches.extend(by_length.split(batch_size))
+    return [batches[index] for index in torch.randperm(len(batches), generator=generator)]
+
+
+def pad(tokens: Tensor, offsets: Tensor, indices: Tensor, pad_id: int) -> tuple[Tensor, Tensor]:
+    """Examples side by side, padded on the right to the longest of them.
+
+    Args:
+        tokens: ids of all examples one after the other, (total,).
+        offsets: where each begins and the last one ends, int64 (N + 1,).
+        indices: which examples, int64 (B,).
+
+    Returns:
+        ids, int64 (B, L), and mask, bool (B, L), True on tokens and False on padding.
+    """
+    starts = offsets[indices]
+    lengths = offsets[indices + 1] - starts
+    columns = torch.arange(int(lengths.max()), device=tokens.device)
+    mask = columns < lengths[:, None]
+    positions = torch.where(mask, starts[:, None] + columns, 0)
+    return torch.where(mask, tokens[positions].long(), pad_id), mask

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import BertConfig, BertForPreTraining
 
-from trainables.data.batching import bucketed_batches
+from trainables.data.text_input import bucketed_batches
 from trainables.data.text_source import EMBEDDED, open_text
 from trainables.errors import InputError
 from trainables.models.tokenizer import SPECIAL_TOKENS, train_tokenizer

@@ -5,6 +5,7 @@ Source: METHODS.md "Hybrid LoRA + norm tuning"; notes seeds/002 and seeds/003.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +28,7 @@ from trainables.packs.seeding import generator
 from trainables.packs.tuned import TunedReplicas, base_rates
 from trainables.packs.updates import Updates
 from trainables.peft.dropout import Masks
+from trainables.peft.export import LoraReplica, image_state
 
 PROBE_IMAGES = 64
 """Training images, evenly spaced, whose logits show how the groups' updates interfere."""
@@ -63,6 +65,11 @@ def count_parameters(config: HybridConfig, classes: int) -> tuple[int, int]:
     groups = pack.bank.groups
     trained = [group for group, rate in zip(groups, base_rates(config, groups), strict=True) if rate]
     return pack.bank.count(trained), pack.total_params
+
+
+def lora_replica(params: Mapping[str, Any], tensors: Mapping[str, Tensor], seed: int) -> LoraReplica:
+    """A trained replica as PEFT sees it; ``params`` as the run recorded them, ``tensors`` of a checkpoint."""
+    return LoraReplica(image_state(params, tensors), float(params["lora_alpha"]))
 
 
 class HybridRun(PackRun):
@@ -107,7 +114,8 @@ class HybridRun(PackRun):
             rates = optimizer.take(self.steps, trained & self.finite.unsqueeze(1), stepping)
             self.clock.add(began)
             self.diagnostics.add(before, stepping)
-            self._log_step(epoch, loss, rates)
+            logged = self.finite & (self.steps % self.config.log_every == 0)
+            self.log_step(logged, loss, rates, bank.groups, self._lora_norm, epoch)
             self.steps += self.finite
             yield
             if not bool(self.finite.any()):
@@ -148,30 +156,19 @@ class HybridRun(PackRun):
         """Normalised images of the current pass (rows * B, 3, S, S) -> (rows, B, C)."""
         return self.pack.logits(self.pack.features(images), slice(None))
 
-    def _log_step(self, epoch: int, loss: Tensor, rates: Tensor) -> None:
-        logged = self.finite & (self.steps % self.config.log_every == 0)
-        if not bool(logged.any()):
-            return
-        groups = self.pack.bank.groups
-        values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(groups)}
-        if "lora" in groups:
-            values["weight_norm/lora"] = self.pack.norm("lora")
-        self.log_step(logged, values, None, epoch)
+    def _lora_norm(self) -> dict[str, Tensor]:
+        return {"weight_norm/lora": self.pack.norm("lora")} if "lora" in self.pack.bank.groups else {}
 
     def measure(self, epoch: int) -> None:
         tested = self.config.evaluate == "test"
         if tested:
             test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
-            self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
-            for k in self.alive():
-                self._log_scores(k, "eval", test[k], self.test_labels, epoch)
+            self.log_scores("eval", test, [self.test_labels] * len(self.seeds), epoch, self._scores)
         self._log_diagnostics(epoch)
         if self.config.data.val_fraction:
             parts = [split.validation for split in self.splits]
-            validation = self._logits(self.train_input, parts)
-            self.mark_diverged(torch.stack([own.isfinite().all() for own in validation]), epoch=epoch)
-            for k in self.alive():
-                self._log_scores(k, "val", validation[k], self.train_labels[parts[k]], epoch)
+            targets = [self.train_labels[part] for part in parts]
+            self.log_scores("val", self._logits(self.train_input, parts), targets, epoch, self._scores)
         if tested and epoch == self.config.epochs - 1 and self.config.temperature_fraction:
             parts = [split.temperature for split in self.splits]
             held_out = self._logits(self.train_input, parts)
@@ -182,9 +179,8 @@ class HybridRun(PackRun):
     def _logits(self, source: ImageInput, indices: list[Tensor]) -> list[Tensor]:
         return all_logits(self.pack, source, indices, slice(None), self.config.eval_batch_size)
 
-    def _log_scores(self, k: int, phase: str, logits: Tensor, target: Tensor, epoch: int) -> None:
-        of_batches = {"ece_batch": calibration_error(logits, target, self.config.batch_size)}
-        self.log_values(k, phase, scores(logits, target) | of_batches, epoch)
+    def _scores(self, logits: Tensor, target: Tensor) -> dict[str, float]:
+        return scores(logits, target) | {"ece_batch": calibration_error(logits, target, self.config.batch_size)}
 
     def _log_diagnostics(self, epoch: int) -> None:
         values = self.diagnostics.end_epoch()

@@ -5,16 +5,19 @@ Source: METHODS.md "Nested LoRA" and "Class-incremental protocol"; notes seeds/0
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.configs import NestedConfig
-from trainables.data.class_incremental import ClassIncremental, padded_batches
 from trainables.data.image_input import image_inputs
 from trainables.data.images import ImageData, load_images
 from trainables.data.materials import Materials, image_materials
+from trainables.data.splits import ClassIncremental, class_order, padded_batches
+from trainables.errors import InputError
 from trainables.metrics.ablation import ratios
 from trainables.metrics.boundary import ContinualTests
 from trainables.metrics.continual import continual_finals
@@ -25,6 +28,7 @@ from trainables.packs.replicas import Pack
 from trainables.packs.run import PackRun, Report, carry_out
 from trainables.packs.seeding import generator
 from trainables.peft.consolidation import consolidate
+from trainables.peft.export import LoraReplica, image_state
 from trainables.peft.lora import Contribution, per_replica
 
 
@@ -62,6 +66,24 @@ def count_parameters(config: NestedConfig, classes: int) -> tuple[int, int]:
         group for group, rate in zip(pack.bank.groups, base_rates(config, pack.bank.groups), strict=True) if rate
     ]
     return pack.bank.count(trained), pack.total_params
+
+
+def lora_replica(params: Mapping[str, Any], tensors: Mapping[str, Tensor], seed: int) -> LoraReplica:
+    """A trained replica as PEFT sees it, the head's columns in the order of the labels.
+
+    Args:
+        params: its configuration, as the run recorded it.
+        tensors: of a checkpoint.
+
+    Raises:
+        InputError: a run of an earlier version.
+    """
+    if "class_order" not in params:
+        raise InputError("the run was made by an earlier version, which drew class orders in another way")
+    state = image_state(params, tensors)
+    position = torch.argsort(class_order(NestedConfig.model_validate(params), state["head.bias"].numel(), seed))
+    head = {name: state[name][..., position] for name in ("head.weight", "head.bias")}
+    return LoraReplica(state | head, float(params["lora_alpha"]))
 
 
 def parts(config: NestedConfig) -> tuple[str, ...]:
@@ -126,7 +148,9 @@ class NestedRun(PackRun):
                 in_step = valid.any(1) & self.finite
                 optimizer.step(rates, self._update_mask(in_step, step))
                 self.clock.add(began)
-                self._log_step(task, epoch, logged & self.finite, loss, rates, contribution)
+                self.log_step(
+                    logged & self.finite, loss, rates, bank.groups, partial(self._scales, contribution), epoch, task
+                )
                 losses += torch.where(in_step, loss.cpu().double(), 0.0)
                 self.steps += in_step
                 yield
@@ -186,14 +210,9 @@ class NestedRun(PackRun):
                 mask[:, bank.groups.index("slow")] &= due
         return mask
 
-    def _log_step(
-        self, task: int, epoch: int, logged: Tensor, loss: Tensor, rates: Tensor, contribution: Contribution | None
-    ) -> None:
-        if not bool(logged.any()):
-            return
-        values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(self.pack.bank.groups)}
-        values |= {f"norm/{part}": self.pack.norm(part) for part in self.pack.parts}
-        self.log_step(logged, values | ratios(contribution), task, epoch)
+    def _scales(self, contribution: Contribution | None) -> dict[str, Tensor]:
+        """Norms of the parts' weights and what they add to the frozen features, (K,) each."""
+        return {f"norm/{part}": self.pack.norm(part) for part in self.pack.parts} | ratios(contribution)
 
     def measure(self, task: int) -> None:
         """Consolidation, and what is measured around it: on test images, on held-out training images, or both."""

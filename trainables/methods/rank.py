@@ -5,17 +5,16 @@ Source: METHODS.md "LoRA rank"; notes seeds/004, part II.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from trainables.configs import RankConfig
-from trainables.data.batching import bucketed_batches
-from trainables.data.class_incremental import carve
 from trainables.data.materials import Materials
-from trainables.data.splits import steps_per_epoch
-from trainables.data.text_input import TextInput, text_logits
+from trainables.data.splits import carve, steps_per_epoch
+from trainables.data.text_input import TextInput, bucketed_batches, text_logits
 from trainables.data.texts import TextData, known_text_classes, load_text
 from trainables.errors import InputError
 from trainables.metrics.calibration import scores
@@ -28,6 +27,7 @@ from trainables.packs.run import PackRun, Report, carry_out
 from trainables.packs.seeding import generator
 from trainables.packs.text import TextReplicas
 from trainables.packs.tuned import base_rates
+from trainables.peft.export import LoraReplica, lora_state
 
 
 def train(config: RankConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
@@ -78,6 +78,29 @@ def count_parameters(config: RankConfig, classes: int) -> tuple[int, int]:
     groups = pack.bank.groups
     trained = [group for group, rate in zip(groups, base_rates(config, groups), strict=True) if rate]
     return pack.bank.count(trained), pack.total_params
+
+
+def lora_replica(params: Mapping[str, Any], tensors: Mapping[str, Tensor], seed: int) -> LoraReplica:
+    """A trained replica as PEFT sees it: an encoder within transformers' sequence classifier.
+
+    Args:
+        params: its configuration, as the run recorded it.
+        tensors: of a checkpoint.
+
+    Raises:
+        InputError: random weights, or a backbone whose classifier there has another head.
+    """
+    config = RankConfig.model_validate(params)
+    if not config.pretrained:
+        raise InputError("was trained over random weights, which no model on file has")
+    model = load_text_backbone(config.backbone, None).model
+    if model.config.model_type != "bert" or model.pooler is None:  # type: ignore[union-attr]
+        raise InputError(
+            f"transformers' sequence classifier of {config.backbone} has more in its head than the one that was "
+            "trained; allowed: BERT with a pooler"
+        )
+    encoder = f"{model.base_model_prefix}."
+    return LoraReplica(lora_state(tensors, ()), config.scale * config.rank, encoder, "classifier")
 
 
 def check(config: RankConfig, data: TextData, backbone: TextBackbone) -> None:
@@ -165,7 +188,8 @@ class RankRun(PackRun):
             self.mark_diverged(loss.isfinite() & self.pack.bank.finite_gradients(), epoch=epoch)
             self.optimizer.step(rates, self.finite.unsqueeze(1).expand_as(rates))
             self.clock.add(began)
-            self._log_step(epoch, loss, rates)
+            logged = self.finite & (self.steps % self.config.log_every == 0)
+            self.log_step(logged, loss, rates, self.pack.bank.groups, dict, epoch)
             self.steps += self.finite
             yield
             if not bool(self.finite.any()):
@@ -199,10 +223,7 @@ class RankRun(PackRun):
 
     def measure(self, epoch: int) -> None:
         if self.config.evaluate == "test":
-            test = self._test_logits()
-            self.mark_diverged(torch.stack([own.isfinite().all() for own in test]), epoch=epoch)
-            for k in self.alive():
-                self.log_values(k, "eval", scores(test[k], self.test_labels), epoch)
+            self.log_scores("eval", self._test_logits(), [self.test_labels] * len(self.seeds), epoch, scores)
         if self.config.trains_lora:
             norm = self.pack.delta_norm()
             for k in self.alive():
@@ -210,9 +231,7 @@ class RankRun(PackRun):
         if self.config.data.val_fraction:
             parts = [validation for _, validation in self.splits]
             logits = text_logits(self.pack, self.train_input, parts, self.config.eval_batch_size)
-            self.mark_diverged(torch.stack([own.isfinite().all() for own in logits]), epoch=epoch)
-            for k in self.alive():
-                self.log_values(k, "val", scores(logits[k], self.train_labels[parts[k]]), epoch)
+            self.log_scores("val", logits, [self.train_labels[part] for part in parts], epoch, scores)
 
     def _test_logits(self) -> list[Tensor]:
         every = torch.arange(len(self.test_labels))
@@ -229,13 +248,6 @@ class RankRun(PackRun):
             if bool(test[k].isfinite().all()):
                 self.log_values(k, "curve", scores(test[k], self.test_labels), epoch)
         self.eval_s += time.monotonic() - start
-
-    def _log_step(self, epoch: int, loss: Tensor, rates: Tensor) -> None:
-        logged = self.finite & (self.steps % self.config.log_every == 0)
-        if not bool(logged.any()):
-            return
-        values = {"loss": loss} | {f"lr/{group}": rates[:, g] for g, group in enumerate(self.pack.bank.groups)}
-        self.log_step(logged, values, None, epoch)
 
     def finals(self, k: int, epoch: int) -> dict[str, float]:
         return epoch_finals(self.rows[self.seeds[k]], epoch + 1)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from trainables.data.class_incremental import padded_batches
 from trainables.data.image_input import ImageInput
+from trainables.data.splits import padded_batches
 from trainables.packs.replicas import Pack, Replicas
 from trainables.peft.lora import Contribution
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.data.class_incremental import ClassIncremental
 from trainables.data.image_input import ImageInput
+from trainables.data.splits import ClassIncremental
 from trainables.metrics.ablation import Ablation, ratios
 from trainables.metrics.accuracy import accuracy, all_logits, predict, predict_frozen
 from trainables.metrics.references import FrozenBackbone, class_means, nearest_class_mean

@@ -63,6 +63,12 @@ class Checkpoints:
                 old.unlink()
                 old.with_suffix(".safetensors").unlink()
 
+    def clear(self, seed: int) -> None:
+        """Forget what a replica has left, because it begins anew."""
+        for path in checkpoint_files(self.folder(seed)):
+            path.unlink()
+            path.with_suffix(".safetensors").unlink(missing_ok=True)
+
     def load(self, seed: int, position: int) -> Checkpoint:
         path = self._path(seed, position)
         return Checkpoint(load_file(path), json.loads(path.with_suffix(".json").read_text())["rows"])

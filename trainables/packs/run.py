@@ -104,12 +104,35 @@ class PackRun(ABC):
         for name, value in values.items():
             self.log(k, phase, name, value, **self.at(position), step=int(self.steps[k]) if step else None)
 
-    def log_step(self, logged: Tensor, values: Mapping[str, Tensor], task: int | None, epoch: int) -> None:
-        """Add a row of phase ``train`` for every finite value, (K,) each, of the replicas ``logged``, bool (K,)."""
+    def log_step(
+        self, logged: Tensor, loss: Tensor, rates: Tensor, groups: Sequence[str],
+        more: Callable[[], Mapping[str, Tensor]], epoch: int, task: int | None = None,
+    ) -> None:  # fmt: skip
+        """Add rows of phase ``train`` for every finite value of a step.
+
+        Args:
+            logged: replicas that get rows, bool (K,).
+            loss: (K,).
+            rates: learning rates (K, G) of the optimizer's ``groups``.
+            more: further values, (K,) each; asked for only where there are rows to write.
+        """
+        if not bool(logged.any()):
+            return
+        values = {"loss": loss, **{f"lr/{group}": rates[:, g] for g, group in enumerate(groups)}, **more()}
         for k in torch.nonzero(logged).flatten().tolist():
             for name, value in values.items():
                 if bool(value[k].isfinite()):
                     self.log(k, "train", name, float(value[k]), task, epoch, int(self.steps[k]))
+
+    def log_scores(
+        self, phase: str, logits: Sequence[Tensor], targets: Sequence[Tensor], epoch: int,
+        score: Callable[[Tensor, Tensor], Mapping[str, float]],
+    ) -> None:  # fmt: skip
+        """Add what ``score`` says of every replica's logits (n_k, C) and labels (n_k,); one whose logits are not finite
+        has diverged."""
+        self.mark_diverged(torch.stack([own.isfinite().all() for own in logits]), epoch=epoch)
+        for k in self.alive():
+            self.log_values(k, phase, score(logits[k], targets[k]), epoch)
 
     def log_timing(self, name: str, seconds: float, position: int) -> None:
         """Seconds of the pack, shared equally by its replicas."""

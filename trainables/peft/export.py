@@ -1,6 +1,6 @@
-"""A trained LoRA replica as a folder that PEFT loads onto the timm or Hugging Face model, and the way back.
+"""A trained LoRA replica as a folder that PEFT loads onto the timm or Hugging Face model.
 
-The folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. Writing and reading need no PEFT. Head and
+The folder holds ``adapter_config.json`` and ``adapter_model.safetensors``. Writing needs no PEFT. Head and
 norms, which PEFT does not adapt but may replace, travel as its ``modules_to_save``.
 
 Loading what was written::
@@ -11,28 +11,21 @@ Loading what was written::
 """
 
 import json
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.errors import InputError
+from trainables.models.vision import load_backbone
 
 CONFIG_FILE, WEIGHTS_FILE = "adapter_config.json", "adapter_model.safetensors"
 PREFIX = "base_model.model."
-FACTORS = {"lora_A": "down", "lora_B": "up"}
-PLAIN: dict[str, tuple[Any, ...]] = {
-    "peft_type": ("LORA",), "bias": ("none", None), "use_dora": (False, None), "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None), "modules_to_tie": ([], None), "trainable_token_indices": ([], {}, None),
-}  # fmt: skip
-"""Settings of ``adapter_config.json`` that change the function, and the values with which it is the plain LoRA."""
 
 
 @dataclass(frozen=True)
@@ -117,70 +110,18 @@ def path_regex(paths: Iterable[str]) -> str:
     return "|".join(re.escape(path) for path in paths)
 
 
-def read_folder(folder: Path, part: str = "lora", encoder: str = "", head: str = "head") -> LoraReplica:
-    """A plain LoRA of PEFT as a replica, for ``Bank.load``.
-
-    Args:
-        folder: with ``adapter_config.json`` and ``adapter_model.safetensors``, such as ``save_pretrained`` writes.
-        part: adapter part that the pairs become.
-        encoder, head: as in ``LoraReplica``.
-
-    Raises:
-        InputError: files missing or unreadable, or an adapter that is no plain LoRA of one rank on linear layers.
-    """
-    config = _read_config(folder)
-    rank = config["r"]
-    state: dict[str, Tensor] = {}
-    for key, value in _read_tensors(folder).items():
-        name = key.removeprefix(PREFIX)
-        name = f"head{name.removeprefix(head)}" if name.startswith(f"{head}.") else name.removeprefix(encoder)
-        path, factor, last = [*name.rsplit(".", 2), "", ""][:3]
-        if factor in FACTORS and last == "weight":
-            shape = value.shape
-            if value.dim() != 2 or shape[0 if factor == "lora_A" else 1] != rank:
-                raise InputError(
-                    f"{folder}: {key} has shape {tuple(shape)}; a linear layer's factor of rank {rank} is allowed"
-                )
-            state[f"{path}.{part}.{FACTORS[factor]}"] = value.t().contiguous()
-        elif name == "head.weight":
-            state[name] = value.t().contiguous()
-        elif name == "head.bias":
-            state[name] = value.unsqueeze(0)
-        elif value.dim() == 1 and name.rpartition(".")[2] in ("weight", "bias"):
-            state[name] = value
-        else:
-            raise InputError(f"{folder}: {key} is neither a LoRA factor nor the head or a norm")
-    for name in list(state):
-        pair = {".down": ".up", ".up": ".down"}.get(name[name.rfind(".") :])
-        if pair and name[: name.rfind(".")] + pair not in state:
-            raise InputError(f"{folder}: {name} has no {pair[1:]} factor beside it")
-    alpha = float(config["lora_alpha"])
-    return LoraReplica(state, alpha * math.sqrt(rank) if config.get("use_rslora") else alpha, encoder, head)
+def lora_state(tensors: Mapping[str, Tensor], own: Collection[str]) -> dict[str, Tensor]:
+    """Of a checkpoint's tensors the adapters, the head and the parameters of the backbone named ``own``; the rest is
+    for a resume alone."""
+    ends = (".down", ".up", ".down_bias", ".up_bias")
+    kept = {*own, "head.weight", "head.bias"}
+    return {name: value for name, value in tensors.items() if name in kept or name.endswith(ends)}
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / CONFIG_FILE).read_text())
-        if not isinstance(config, dict) or not isinstance(config["r"], int) or config["r"] < 1:
-            raise ValueError("r: an integer >= 1 is needed")
-        float(config["lora_alpha"])
-    except OSError as error:
-        raise InputError(f"{folder}: not a PEFT adapter ({CONFIG_FILE}: {error.strerror})") from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}: {CONFIG_FILE} does not describe a LoRA ({error})") from error
-    for key, allowed in PLAIN.items():
-        if config.get(key, allowed[0]) not in allowed:
-            raise InputError(f"{folder}: {key}={config[key]!r} in {CONFIG_FILE}; allowed: {allowed[0]!r}, a plain LoRA")
-    return config
-
-
-def _read_tensors(folder: Path) -> dict[str, Tensor]:
-    try:
-        with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
-            return {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        reason = "unreadable" if (folder / WEIGHTS_FILE).is_file() else "missing; pickled weights are not read"
-        raise InputError(f"{folder}: {WEIGHTS_FILE} {reason}") from error
+def image_state(params: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``lora_state`` of a method over a vision backbone, which may have trained norms too."""
+    model = load_backbone(str(params["backbone"]), pretrained=False).model
+    return lora_state(tensors, {name for name, _ in model.named_parameters()})
 
 
 def require_empty(folder: Path) -> None:

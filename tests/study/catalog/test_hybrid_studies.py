@@ -11,9 +11,9 @@ from training import numbers, trained
 from study.catalog import STUDIES
 from study.commands.all import show
 from study.ray_tune.worker import _notice
-from study.resolve.settings import nested
 from study.spec import Profile
-from trainables.configs import HybridConfig, aliases
+from trainables.configs import HybridConfig
+from trainables.configs.names import aliases, nested
 from trainables.methods.hybrid import HybridRun, train
 from trainables.metrics.accuracy import all_logits
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from commands import call
 
-from trainables.configs import CONFIGS, NestedConfig, aliases
+from trainables.configs import NestedConfig
+from trainables.configs.names import aliases
 
 NOTES = {
     "prefix": "nested", "dataset": "cifar224", "model_name": "nested_lora",
@@ -169,7 +170,7 @@ def test_every_study_of_the_catalogue_keeps_the_contract() -> None:
 
     for study in STUDIES.values():
         assert study.question.endswith("?") and set(study.profiles) == {"embedded", "paper"}
-        known = set(aliases(CONFIGS[study.trainable]))
+        known = set(aliases(study.trainable.config))
         for fields in study.configurations.values():
             assert set(fields) <= known
         assert {entry.configuration for entry in study.reported} <= set(study.configurations)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from trained import tiny_run
 
 from analysis.records import read_run
-from study.commands.bit_equality import differences
+from study.commands.rerun import differences
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 
 

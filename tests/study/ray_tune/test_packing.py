@@ -11,7 +11,8 @@ from conftest import REPOSITORY
 
 from study.ray_tune.packing import choose, measure, sizes, tasks
 from study.ray_tune.resources import Machine
-from study.resolve.trials import Options, resolve
+from study.resolve.options import Options
+from study.resolve.study import resolve
 from study.spec import ResolvedStudy
 
 

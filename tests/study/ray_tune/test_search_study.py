@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from commands import call
@@ -12,11 +13,12 @@ from synthetic_search import Stopped, accuracy, begin, drive
 
 from analysis.report import build_report
 from study.commands.ui import command_of
-from study.ray_tune.search_run import confirmed, restored
-from study.records.optuna_mirror import Mirror, open_mirror
+from study.ray_tune.search_run import confirmed
+from study.records.optuna_mirror import build_mirror
 from study.records.run_directory import RunDirectory, is_searched
 from study.records.search_table import export
 from study.search.journal import JOURNAL_FILE, JournalWriter, read_journal
+from study.search.plan import restored
 from trainables.errors import InputError
 
 CHANGING = {"duration_s", "data_s", "train_s", "eval_s", "peak_memory_mib", "git_commit", "diff_hash"}
@@ -37,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 
 def test_a_search_races_confirms_on_fresh_seeds_and_tests_only_then(finished: RunDirectory) -> None:
-    search = restored(finished)
+    search = restored(finished.study, finished.path)
     assert search.finished and len(search.configurations) + len(search.duplicates) == 8
     in_search = [trial for trial in finished.trials if is_searched(trial)]
     fresh = [trial for trial in finished.trials if not is_searched(trial)]
@@ -131,21 +133,15 @@ def test_an_unconfirmed_search_gives_no_answer(tmp_path: Path) -> None:
     assert "no answer" in build_report(run.path).answer[0]
 
 
-def test_a_copy_for_the_dashboard_is_made_once_and_belongs_to_one_run(finished: RunDirectory, tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'optuna.db'}"
+def test_a_copy_for_the_dashboard_is_made_when_it_is_asked_for(finished: RunDirectory, tmp_path: Path) -> None:
+    search = restored(finished.study, finished.path)
     for _ in range(2):
-        Mirror(finished.study, restored(finished), url).update()
-    trials = open_mirror(finished.study, url).trials
-    configurations = restored(finished).configurations
-    assert len(trials) == len(configurations)
+        url = build_mirror(finished.study, search, tmp_path)
+    trials = optuna.load_study(study_name="nested_search", storage=url).trials
+    assert len(trials) == len(search.configurations)
     by_number = {trial.user_attrs["trial"]: trial for trial in trials}
-    best = restored(finished).best(1)[0]
+    best = search.best(1)[0]
     assert by_number[best.trial_number].value == pytest.approx(best.values["mean of final_val_accuracy"])
-    other = finished.study.model_copy(update={"run_id": "other"})
-    with pytest.raises(InputError, match="holds nested_search of run fixed"):
-        open_mirror(other, url)
-    with pytest.raises(InputError, match="cannot be used"):
-        open_mirror(other, "nonsense://x")
 
 
 def test_a_search_for_several_objectives_shows_them_all_and_its_front(tmp_path: Path) -> None:
@@ -213,7 +209,6 @@ BAD = {
     "seeds": (["--seeds", "3"], "8 distinct seeds"),
     "no validation": (["--set", "data.val_fraction=0"], "data.val_fraction above 0"),
     "evaluate": (["--set", "evaluate=test"], "a search looks at held-out training examples"),
-    "storage": (["--optuna-storage", "nowhere"], "cannot be used"),
 }  # fmt: skip
 
 

@@ -7,9 +7,11 @@ import pytest
 
 from study.cli import main
 from study.ray_tune.resources import Machine
-from study.resolve.settings import read_config
-from study.resolve.trials import Options, resolve
+from study.resolve.config_file import read_config
+from study.resolve.options import Options
+from study.resolve.study import resolve
 from trainables.errors import InputError
+from trainables.registry import builtin
 
 MACHINE = Machine(2, 0, "this machine")
 ALPHA = {
@@ -87,7 +89,7 @@ def test_siblings_of_the_file(tmp_path: Path) -> None:
     ("seeds", "shuffle", "order"), [([1993], True, 1993), ([1, 2], True, "replica"), ([1993], False, "labels")]
 )
 def test_class_order_follows_the_seed_of_the_file(tmp_path: Path, seeds: list, shuffle: bool, order: object) -> None:
-    read = read_config(written(tmp_path, seed=seeds, shuffle=shuffle), "nested")
+    read = read_config(written(tmp_path, seed=seeds, shuffle=shuffle), builtin()["nested"])
     assert read.settings["class_order"] == order and read.seeds == tuple(seeds)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from study.search.mixed_model import _predict, predicted_means
+from study.search.statistics import _predict, predicted_means
 
 
 def raced(seed: int, configurations: int = 60, of_seeds: float = 0.03) -> tuple[np.ndarray, np.ndarray]:

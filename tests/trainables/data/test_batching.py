@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainables.data.batching import bucketed_batches, pad
+from trainables.data.text_input import bucketed_batches, pad
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=300).map(torch.tensor)
 

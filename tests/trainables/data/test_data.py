@@ -11,10 +11,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from trainables.configs import DataConfig, NestedConfig
-from trainables.data.class_incremental import ClassIncremental, class_order, padded_batches
 from trainables.data.decoding import parse_classes
 from trainables.data.images import load_images
 from trainables.data.pictures import within
+from trainables.data.splits import ClassIncremental, class_order, padded_batches
 from trainables.errors import InputError
 
 

@@ -25,11 +25,14 @@ from study.catalog import STUDIES
 from study.cli import main
 from study.ray_tune.resources import Machine
 from study.records.run_directory import RunDirectory
-from study.resolve.trials import Options, resolve
-from trainables.configs import RankConfig, TextDataConfig, aliases
+from study.resolve.options import Options
+from study.resolve.study import resolve
+from trainables.configs import RankConfig, TextDataConfig
+from trainables.configs.names import aliases
 from trainables.data.texts import load_text
 from trainables.errors import InputError
 from trainables.methods.rank import RankRun, check, count_parameters, materials, train
+from trainables.metrics.finals import RANK
 from trainables.models.text import Tokens, load_text_backbone
 from trainables.packs.checkpoint import Checkpoints
 from trainables.packs.optim import linear_rates
@@ -133,7 +136,7 @@ def test_a_search_does_not_see_test_texts(make, tmp_path: Path) -> None:
     assert numbers(searched) == numbers(kept)
     finals = {row["name"]: row["value"] for row in searched if row["phase"] == "final" and row["epoch"] == 1}
     assert finals["final_val_top1"] == values(tested, "val", "top1")[-1] and "final_top1" not in finals
-    assert {name for name, metric in RANK.items() if metric.held_out} - {"step_time_s"} <= set(finals)
+    assert {name for name, metric in RANK.items() if metric.held_out} <= set(finals)
     with pytest.raises(ValidationError, match="val_fraction above 0"):
         make(evaluate="validation")
 

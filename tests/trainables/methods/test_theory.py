@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training import numbers, train_through, trained
 
-from analysis import theory as finals
 from analysis.report import build_report
 from study.cli import main
 from trainables.configs import TheoryConfig
 from trainables.data.teachers import draw_gram, draw_update, loss_optima, rank_r_residual
 from trainables.methods.theory import SPECTRA, TheoryRun, count_parameters, train
+from trainables.metrics.finals import gap_finals
 from trainables.packs.checkpoint import Checkpoints, Row
 from trainables.packs.seeding import generator
 

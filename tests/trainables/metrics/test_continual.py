@@ -116,7 +116,9 @@ def test_what_was_not_measured_is_absent(missing, metrics, value):
 
 def test_the_rows_of_an_earlier_task_are_not_the_last_ones():
     rows = replica_rows("t0", 0, final=0.35, tasks=3)
-    assert continual_finals(rows, 3) == continual_finals([row for row in rows if row["name"] != "recency" or row["task"]], 3)
+    assert continual_finals(rows, 3) == continual_finals(
+        [row for row in rows if row["name"] != "recency" or row["task"]], 3
+    )
 
 
 def test_a_replica_that_stopped_early_has_no_final_values():

@@ -6,6 +6,14 @@ from synthetic_rank import parameters_of, rank_rows
 
 from trainables.metrics.finals import epoch_finals
 
+PARAMS = {"method": "lora", "eta_min": 0.0, "epochs": 3, "freeze_lora_steps": 0}
+
+
+def rows(top1, *more):
+    given = [{"phase": "eval", "epoch": epoch, "name": "top1", "value": value} for epoch, value in enumerate(top1)]
+    return given + [dict(zip(("phase", "epoch", "name", "value"), one, strict=True)) for one in more]
+
+
 def test_final_metrics_closed_form():
     found = epoch_finals(tuning_rows("t", 0, 0.9, PARAMS), 3)
     ece = [0.045, 0.055, 0.065]
@@ -50,9 +58,6 @@ def test_only_a_replica_that_trained_alone_has_a_step_time_to_set_beside_single_
     rows = tuning_rows("t", 0, 0.9, PARAMS)
     resumed = [{**row, "value": 2.0} if (row["name"], row["epoch"]) == ("pack", 1) else row for row in rows]
     assert "step_time_s" not in epoch_finals(resumed, 3)
-    # Before there was a step_share_s, step_time_s was the share, of a pack of unknown size.
-    old = epoch_finals([row for row in rows if row["name"] not in ("step_share_s", "pack")], 3)
-    assert old["step_share_s"] == pytest.approx(0.45) and "step_time_s" not in old
 
 
 def test_those_of_a_rank_study_closed_form():
@@ -64,5 +69,3 @@ def test_those_of_a_rank_study_closed_form():
     )  # fmt: skip
     assert "delta_norm" not in epoch_finals(rank_rows("t", 0, 0.9, parameters_of("full"), 2), 2)
     assert epoch_finals(rows[:6], 2) == {}
-
-
