@@ -14,7 +14,7 @@ _FRACTIONS = ("accuracy", "top1", "ece", "gap", "forgetting", "transfer")
 @dataclass(frozen=True)
 class MetricInfo:
     """``unit``: ``fraction`` (shown in per cent), ``s``, ``MiB``, ... or nothing; ``reproducible``: the same in a run
-    that is repeated."""
+    that is repeated; ``front``: place among the axes of Pareto fronts, 0 for none."""
 
     name: str
     direction: str = "maximize"
@@ -24,6 +24,7 @@ class MetricInfo:
     label: str = ""
     held_out: bool = False
     reproducible: bool = True
+    front: int = 0
 
     @property
     def text(self) -> str:
@@ -33,6 +34,15 @@ class MetricInfo:
     @property
     def fraction(self) -> bool:
         return self.unit == "fraction"
+
+    @property
+    def scale(self) -> float:
+        """From its unit to the one that is shown."""
+        return 100.0 if self.fraction else 1.0
+
+    def shown(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{value:.2%}" if self.fraction else f"{value:.4g} {self.unit}".rstrip()
 
     @property
     def maximise(self) -> bool:
@@ -61,3 +71,9 @@ def unreproducible(metrics: Mapping[str, Mapping[str, Any]] | str | None) -> fro
     """Names of the metrics of study.json that the clock or the machine decides."""
     known = metrics if isinstance(metrics, Mapping) else {}
     return frozenset(name for name, about in known.items() if not about.get("reproducible", True))
+
+
+def metrics_of(study: Mapping[str, Any]) -> list[MetricInfo]:
+    """All metrics that study.json describes."""
+    known = study.get("metrics")
+    return [metric_info(known, name) for name in known] if isinstance(known, Mapping) else []

@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from analysis.metrics import MetricInfo, metrics_of
 from analysis.records import Run
 from analysis.series import configurations
 
@@ -36,26 +37,35 @@ class Objective:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
 
-OBJECTIVES = (
-    Objective("metric.final_top1", "final top-1", "%", maximise=True, scale=100),
-    Objective("metric.final_accuracy", "final accuracy", "%", maximise=True, scale=100),
-    Objective("trainable_params", "trainable parameters", digits=0, logarithmic=True),
-    Objective("metric.step_share_s", "step time", "s", digits=4),
-    Objective("metric.final_ece", "ECE", digits=3),
-    Objective("metric.peak_memory_mib", "peak memory", "MiB", digits=0),
-    Objective("peak_memory_mib", "peak memory", "MiB", digits=0),
-)
+def _objective(info: MetricInfo, column: str) -> Objective:
+    if info.fraction:
+        percent = info.maximise  # errors such as ECE are small, and usually read as fractions
+        unit, scale, digits = ("%", 100.0, 2) if percent else ("", 1.0, 3)
+        return Objective(column, info.text, unit, info.maximise, scale, digits)
+    counted = info.unit == "parameters"
+    digits = 0 if counted or info.unit == "MiB" else 4
+    return Objective(column, info.text, "" if counted else info.unit, info.maximise, digits=digits, logarithmic=counted)
+
+
+def axes_of(run: Run) -> list[Objective]:
+    """What the metrics of study.json name as axes of Pareto fronts, of those that trials.parquet has."""
+    infos = sorted((one for one in metrics_of(run.study) if one.front), key=lambda one: one.front)
+    found = []
+    for info in infos:
+        columns = [name for name in (f"metric.{info.name}", info.name) if name in run.trials]
+        found += [_objective(info, name) for name in columns]
+    return found
 
 
 def final_objectives(run: Run) -> tuple[list[Objective], list[Objective]]:
-    """Those of ``OBJECTIVES`` in which the configurations differ, and those in which the seeds alone may explain it.
+    """Those of ``axes_of`` in which the configurations differ, and those in which the seeds alone may explain it.
 
     Decided by a one-way analysis of variance at level 1 - ``CONFIDENCE``, where there are several seeds: otherwise the
     front would be one of noise, as with the memory of a process that served several configurations.
     """
     telling: list[Objective] = []
     noisy: list[Objective] = []
-    for objective in OBJECTIVES:
+    for objective in axes_of(run):
         if any(objective.name == other.name for other in (*telling, *noisy)):
             continue
         values = seed_values(run, [objective])

@@ -105,12 +105,10 @@ def optimism_gap(search: Search) -> Picture | None:
     subtitle(axes, "What the search saw, and the same configurations on seeds that it had not seen (95 % interval).")
     handles = [
         Line2D([], [], color=PALETTE[2], marker="D", markerfacecolor="white", linestyle="", label="in the search"),
-        Line2D([], [], color=PALETTE[1], marker="o", linestyle="", label=f"fresh seeds, held-out {search.examples}"),
+        Line2D([], [], color=PALETTE[1], marker="o", linestyle="", label="fresh seeds, held-out examples"),
     ]
     if tested:
-        handles.append(
-            Line2D([], [], color=PALETTE[3], marker="^", linestyle="", label=f"fresh seeds, test {search.examples}")
-        )
+        handles.append(Line2D([], [], color=PALETTE[3], marker="^", linestyle="", label="fresh seeds, test examples"))
     add_legend(figure, handles, loc="outside lower center", ncols=3, handlelength=1.5)
     return figure.showing(
         _values(search, frame), "What the search saw, and the same configurations on seeds that it had not seen."

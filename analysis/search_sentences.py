@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.captions import count
-from analysis.search_series import Search, scale_of, shown
+from analysis.search_series import Search, shown
 from analysis.sentences import MOST_NAMED, interval, joined, others
 
 SEARCH_METHODS = [
@@ -40,7 +40,7 @@ def race_sentences(search: Search) -> list[str]:
     lines = [
         f"{count(len(own), 'configuration')} took {count(in_search, 'replica')} in the search, and "
         f"{count(len(search.confirmed), 'configuration')} {count(again, 'replica')} on fresh seeds"
-        f"{others(statuses)}; no replica of the search looked at test {search.examples}."
+        f"{others(statuses)}; no replica of the search looked at test examples."
     ]
     if search.others:
         names = joined([search.first.readable, *(other.readable for other in search.others)], MOST_NAMED)
@@ -50,7 +50,7 @@ def race_sentences(search: Search) -> list[str]:
     if len(search.confirmed) > 1:
         lines.append(
             f"The best of {len(search.confirmed)} confirmed configurations is named by the held-out "
-            f"{search.examples} of the fresh seeds, so its value there is slightly favoured; its test value had no say."
+            f"examples of the fresh seeds, so its value there is slightly favoured; its test value had no say."
         )
     return lines
 
@@ -59,8 +59,8 @@ def _best(search: Search, row: "pd.Series[Any]") -> str:
     values = ", ".join(f"{name}={shown(v)}" for name, v in search.parameters(row).items() if shown(v) != "–")
     finished, planned = search.fresh_seeds(row)
     tested = search.tested(row)
-    unit, test_unit = (" %" if scale == 100.0 else "" for scale in (search.first.scale, scale_of(search.test_metric)))
-    test = f"{search.test_name} is {tested}{test_unit} on test {search.examples}" if tested else "it has no test value"
+    unit, test_unit = (" %" if one.fraction else "" for one in (search.first.metric, search.test_info))
+    test = f"{search.test_name} is {tested}{test_unit} on test examples" if tested else "it has no test value"
     infeasible = "" if row["feasible"] is pd.NA or bool(row["feasible"]) else ", which breaks a constraint,"
     best = f"Best in {search.first.readable}" if search.others else "Best"
     return (
@@ -83,12 +83,10 @@ def _beside(search: Search, best: "pd.Series[Any]") -> str:
     one = found[0]
     details = f"{interval(one)}, {count(one.n, 'common seed')}"
     if not one.told_apart:
-        return (
-            f"On test {search.examples} it cannot be told apart from {name} ({100 * one.mean:+.1f} points, {details})."
-        )
+        return f"On test examples it cannot be told apart from {name} ({100 * one.mean:+.1f} points, {details})."
     way = "above" if one.mean > 0 else "below"
     doubt = "" if one.survives_correction else "; not significant once corrected for all that were compared"
-    return f"On test {search.examples} it is {100 * abs(one.mean):.1f} points {way} {name} ({details}{doubt})."
+    return f"On test examples it is {100 * abs(one.mean):.1f} points {way} {name} ({details}{doubt})."
 
 
 def _gap(search: Search, best: "pd.Series[Any]") -> str:

@@ -11,13 +11,11 @@ from scipy import stats
 
 from analysis.cells import Interval
 from analysis.differences import CONFIDENCE, PairedDifference, corrected, difference
+from analysis.metrics import MetricInfo, metric_info
 from analysis.objective_labels import objective_label
 from analysis.records import Run
 from analysis.search_records import SearchRecords, read_search
 from analysis.series import final_values
-
-PER_CENT = ("accuracy", "top1", "ece")
-"""Ends of the names of metrics that are fractions and shown in per cent."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class SearchedObjective:
     """
 
     label: str
-    metric: str
+    metric: MetricInfo
     maximized: bool
 
     @property
@@ -42,15 +40,15 @@ class SearchedObjective:
     @property
     def scale(self) -> float:
         """From the objective's unit to the one that is shown."""
-        return scale_of(self.metric)
+        return self.metric.scale
 
     @property
     def unit(self) -> str:
-        return ", %" if self.scale == 100.0 else ""
+        return ", %" if self.metric.fraction else ""
 
     @property
     def digits(self) -> int:
-        return 1 if self.scale == 100.0 else 0 if self.metric.endswith("_params") else 4
+        return 1 if self.metric.fraction else 0 if self.metric.unit == "parameters" else 4
 
 
 @dataclass(frozen=True)
@@ -72,17 +70,16 @@ class Search:
         return self.first.label
 
     @property
-    def examples(self) -> str:
-        """What the data are made of."""
-        return "texts" if self.run.study["trainable"] == "rank" else "images"
-
-    @property
     def test_metric(self) -> str:
         return str(self.run.study["objective"]["metric"])
 
     @property
     def test_name(self) -> str:
         return self.test_metric.replace("_", " ")
+
+    @property
+    def test_info(self) -> MetricInfo:
+        return metric_info(self.run.study.get("metrics"), self.test_metric)
 
     @cached_property
     def evaluated(self) -> pd.DataFrame:
@@ -130,8 +127,7 @@ class Search:
         values = final_values(self.run, row["fresh_configuration"], self.test_metric).to_numpy()
         if not values.size:
             return None
-        scale = scale_of(self.test_metric)
-        mean, digits = float(values.mean()), 1 if scale == 100.0 else 4
+        scale, mean, digits = self.test_info.scale, float(values.mean()), 1 if self.test_info.fraction else 4
         if values.size < 2:
             return Interval(scale * mean, None, None, digits=digits)
         width = stats.t.ppf((1 + CONFIDENCE) / 2, values.size - 1) * values.std(ddof=1) / math.sqrt(values.size)
@@ -175,19 +171,15 @@ def found_by(run: Run) -> Search:
         RecordsError: a file of the search is missing or damaged.
     """
     records = read_search(run)
-    first, *others = map(_objective, run.study["search"]["objectives"])
+    known = run.study.get("metrics")
+    first, *others = (_objective(one, metric_info(known, one["metric"])) for one in run.study["search"]["objectives"])
     return Search(run, records, first, tuple(others))
 
 
-def _objective(content: dict[str, Any]) -> SearchedObjective:
+def _objective(content: dict[str, Any], metric: MetricInfo) -> SearchedObjective:
     """An objective as study.json has it."""
     maximized = content["over_seeds"] not in ("collapse_rate", "spread") and content["direction"] == "maximize"
-    return SearchedObjective(objective_label(content), content["metric"], maximized)
-
-
-def scale_of(metric: str) -> float:
-    """100 for fractions, which are shown in per cent."""
-    return 100.0 if metric.endswith(PER_CENT) else 1.0
+    return SearchedObjective(objective_label(content), metric, maximized)
 
 
 def shown(value: Any) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from analysis.captions import count
 from analysis.cells import Cell, Interval, Table
-from analysis.search_series import Search, scale_of, shown
+from analysis.search_series import Search, shown
 from analysis.sentences import joined
 
 
@@ -12,7 +12,7 @@ def confirmed_table(search: Search) -> Table | None:
     """The best configurations on fresh seeds beside what the search saw; None before any has been confirmed."""
     if search.confirmed.empty:
         return None
-    unit, test_unit = search.first.unit, ", %" if scale_of(search.test_metric) == 100.0 else ""
+    unit, test_unit = search.first.unit, ", %" if search.test_info.fraction else ""
     front = set(search.front)
     rows: list[list[Cell]] = []
     for _, row in search.confirmed.iterrows():
@@ -28,13 +28,13 @@ def confirmed_table(search: Search) -> Table | None:
         )  # fmt: skip
     columns = [
         "configuration", "seeds in the search", f"{search.first.readable}, search{unit}",
-        f"the same on fresh seeds{unit}", "optimism gap", f"{search.test_name} on test {search.examples}{test_unit}",
+        f"the same on fresh seeds{unit}", "optimism gap", f"{search.test_name} on test examples{test_unit}",
         *(f"{other.readable} on fresh seeds{other.unit}" for other in search.others),
         *(["Pareto-optimal in the search"] if search.others else []), "fresh seeds finished", "feasible",
     ]  # fmt: skip
     return Table(
         "The best configurations on fresh seeds", columns, rows,
-        f"Ordered by the fresh seeds' held-out {search.examples}. In brackets 95 % intervals over seeds; the optimism "
+        "Ordered by the fresh seeds' held-out examples. In brackets 95 % intervals over seeds; the optimism "
         "gap is what the search showed beyond that, below 0 it showed less. The test set was looked at on the fresh "
         "seeds only. The first configuration of the study is confirmed whatever its place.",
         "confirmed",

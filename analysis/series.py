@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.metrics import metric_info, metrics_of
 from analysis.records import Run
 
 REPLICA = ["trial_id", "seed"]
-_FRACTIONS = ("accuracy", "top1", "ece", "gap", "forgetting", "transfer")  # parts of the names of such metrics
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,16 @@ def final_values(run: Run, configuration: str, metric: str) -> "pd.Series[float]
 
 def objective_metric(run: Run) -> str:
     """The final metric that the study judges configurations by."""
-    metric = (run.study.get("objective") or {}).get("metric")
-    return str(metric or _usual_metric(run))
+    return str(run.study["objective"]["metric"])
 
 
 def judged_metric(run: Run) -> str:
-    """The study's objective where it is a fraction, which is shown in per cent and points; else the usual one."""
-    metric = objective_metric(run)
-    return metric if any(part in metric for part in _FRACTIONS) else _usual_metric(run)
-
-
-def _usual_metric(run: Run) -> str:
-    return {"tuning": "final_top1", "rank": "final_top1", "theory": "worst_gap"}.get(
-        str(run.study.get("report")), "final_accuracy"
-    )
+    """The study's objective where it is a fraction, which is shown in per cent and points; else the first that is."""
+    metric, known = objective_metric(run), run.study.get("metrics")
+    if metric_info(known, metric).fraction:
+        return metric
+    columns = (one.name for one in metrics_of(run.study) if one.fraction and f"metric.{one.name}" in run.trials)
+    return next(columns, metric)
 
 
 def boundary_kind(run: Run) -> str:

@@ -73,7 +73,6 @@ METHODS: dict[str, tuple[str, Search]] = {
     "thirds": ("racing 1, 2, 4, 8, a third goes on", scheduled("halving:1,2,4,8", keep=1 / 3)),
     "from 2": ("racing 2, 4, 8, half go on", scheduled("halving:2,4,8")),
     "random racing": ("default schedule, random suggestions", partial(engine, sampler="random")),
-    "wilcoxon": ("Wilcoxon racing 2, 4, 6, 8", scheduled("wilcoxon:2,4,6,8")),
     "as measured": ("default, values not shrunken for the sampler", partial(engine, shrunk=False)),
 }
 

@@ -81,7 +81,7 @@ class TrainableSpec:
 
 
 PARAMETERS: dict[str, Metric] = {
-    "trainable_params": Metric("minimize", "parameters", low=0, label="trainable parameters", held_out=True),
+    "trainable_params": Metric("minimize", "parameters", low=0, label="trainable parameters", held_out=True, front=2),
     "total_params": Metric("minimize", "parameters", low=0, label="parameters", held_out=True),
 }
 """Metrics that a trial has before it is trained."""

@@ -11,6 +11,8 @@ from synthetic import replica_rows, tuning_rows
 
 from analysis.records import METRICS_SCHEMA, SCHEMA_VERSION, TRIALS_SCHEMA
 from analysis.search_records import DYNAMIC, IMPORTANCE_SCHEMA, SEARCH_SCHEMA
+from trainables.metrics.continual import continual_finals
+from trainables.metrics.finals import epoch_finals
 
 TEXT = (REPOSITORY / "docs" / "parquet.md").read_text(encoding="utf-8")
 EXAMPLES = dict(zip(("pandas", "duckdb", "polars"), re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL), strict=True))

@@ -150,6 +150,7 @@ class RankRun(PackRun):
 
     boundary = "epoch"
     pack: TextReplicas
+    optimizer: BankOptimizer
 
     def __init__(self, config: RankConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)

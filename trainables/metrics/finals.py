@@ -30,6 +30,7 @@ class Metric:
         label: as people read it.
         held_out: measured without test data, hence allowed in a search.
         reproducible: False where the clock or the machine decides it.
+        front: its place among the axes of Pareto fronts, from 1; 0: none.
     """
 
     direction: Direction = "maximize"
@@ -39,6 +40,7 @@ class Metric:
     label: str = ""
     held_out: bool = False
     reproducible: bool = True
+    front: int = 0
 
     @property
     def worst(self) -> float | None:
@@ -51,12 +53,12 @@ _transfer = partial(Metric, unit="fraction", low=-1.0, high=1.0)
 _cost = partial(Metric, "minimize", held_out=True, reproducible=False, low=0.0)
 
 COSTS: dict[str, Metric] = {
-    "step_share_s": _cost(unit="s", label="step time"),
+    "step_share_s": _cost(unit="s", label="step time", front=3),
     "step_time_s": _cost(unit="s", label="step time of a lone replica", held_out=False),
-    "peak_memory_mib": _cost(unit="MiB", label="peak memory"),
+    "peak_memory_mib": _cost(unit="MiB", label="peak memory", front=5),
 }
 CONTINUAL: dict[str, Metric] = {
-    "final_accuracy": _fraction(label="final accuracy"),
+    "final_accuracy": _fraction(label="final accuracy", front=1),
     "average_incremental_accuracy": _fraction(label="average incremental accuracy"),
     "forgetting": _transfer("minimize", label="forgetting"),
     "backward_transfer": _transfer(label="backward transfer"),
@@ -75,10 +77,10 @@ CONTINUAL: dict[str, Metric] = {
     **COSTS,
 }
 EPOCHS: dict[str, Metric] = {
-    "final_top1": _fraction(label="final top-1"),
+    "final_top1": _fraction(label="final top-1", front=1),
     "best_top1": _fraction(label="best top-1"),
     "best_epoch": Metric("minimize", "epochs", low=0.0, label="best epoch"),
-    "final_ece": _fraction("minimize", label="final ECE"),
+    "final_ece": _fraction("minimize", label="final ECE", front=4),
     "final_ece_batch": _fraction("minimize", label="final ECE of batches"),
     "ece_near_best": _fraction("minimize", label="ECE near best"),
     "ece_batch_near_best": _fraction("minimize", label="ECE of batches near best"),

@@ -9,7 +9,7 @@ from commands import call
 from training import numbers, trained
 
 from study.catalog import STUDIES
-from study.commands.all import show
+from study.commands.show import show
 from study.ray_tune.worker import _notice
 from study.spec import Profile
 from trainables.configs import HybridConfig

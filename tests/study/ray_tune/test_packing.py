@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from study.ray_tune.packing import choose, measure, sizes, tasks
+from study.ray_tune.packs import choose, measure, measurements, sizes
 from study.ray_tune.resources import Machine
+from study.records.run_directory import RunDirectory
 from study.resolve.options import Options
 from study.resolve.study import resolve
 from study.spec import ResolvedStudy
@@ -57,13 +58,13 @@ def test_a_pack_that_does_not_fit_into_memory_is_not_taken() -> None:
 
 
 @pytest.mark.parametrize("name", ["hybrid_week1", "nested_alpha"])
-def test_steps_are_measured_on_the_largest_configuration(tiny_backbone: str, name: str) -> None:
+def test_steps_are_measured_on_the_largest_configuration(tiny_backbone: str, name: str, tmp_path: Path) -> None:
     options = Options(
         name=name, profile="embedded", seeds="3", backbone=tiny_backbone,
         settings=["data.classes=0:20", "data.train_per_class=4", "data.test_per_class=2", "rank=4"],
     )  # fmt: skip
     resolved, _ = resolve(options, Machine(2, 0, "a machine"))
-    task = tasks(resolved)(2)
+    task = measurements(RunDirectory.create(tmp_path / "run", resolved))(2)
     counts = {json.dumps(trial.params): trial.trainable_params for trial in resolved.trials}
     assert counts[json.dumps(task["params"])] == max(counts.values())
     assert task["seeds"] == [0, 1]
