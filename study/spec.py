@@ -1,22 +1,19 @@
 """What a study is, as validated data: the definition in the catalogue and the resolved form that runs."""
 
-import hashlib
 import json
-from pathlib import PurePath
+from itertools import chain
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, InstanceOf, field_validator, model_validator
 
 from search_spaces.space import Space
-from trainables.registry import TrainableSpec, builtin
+from trainables.methods.plain import PlainConfig, plain, with_keys
+from trainables.registry import TrainableSpec, named
 
 
 class Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-Status = Literal["finished", "pruned", "diverged", "failed"]
-"""How a replica ended."""
 
 OverSeeds = Literal["mean", "iqm", "worst", "cvar", "mean_minus_std", "collapse_rate", "spread"]
 
@@ -152,33 +149,12 @@ class SearchSpec(Frozen):
         return Space.from_json(json.dumps(self.space))
 
 
-class ResolvedSearch(SearchSpec):
-    """A search with everything that its trials need.
-
-    Attributes:
-        space_sha256: of the space as it is searched, with what the command line changed.
-        base: parameters that are not searched, and values of dimensions that a configuration does not have.
-        classes: of the data, for parameter counts and boundaries.
-        enqueue: label -> configuration fields that are tried first; the first one is always confirmed.
-    """
-
-    space_sha256: str
-    base: dict[str, Any]
-    classes: int
-    enqueue: dict[str, dict[str, Any]]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_earlier_versions(cls, content: Any) -> Any:
-        return {k: v for k, v in content.items() if k != "optuna_storage"} if isinstance(content, dict) else content
-
-
 class Study(Frozen):
     """An entry of the catalogue.
 
     Attributes:
         question: what the study answers, one sentence.
-        trainable: a method's name, or the method itself.
+        trainable: a method, its name, or a function ``train(config, seed)`` (``trainables.methods.plain``).
         configurations: label -> configuration fields; the first one is the baseline of the comparisons.
         report: kind of closing report in ``analysis.report``; default: that of searches, or of the trainable.
         search: the study searches a space; ``configurations`` are tried first.
@@ -193,7 +169,7 @@ class Study(Frozen):
     trainable: InstanceOf[TrainableSpec]
     configurations: dict[str, dict[str, Any]] = Field(min_length=1)
     objective: Objective
-    profiles: dict[str, Profile]
+    profiles: dict[str, Profile] = Field({"default": Profile()}, min_length=1)
     report: str = ""
     search: SearchSpec | None = None
     reported: tuple[Reported, ...] = ()
@@ -202,14 +178,22 @@ class Study(Frozen):
     notes_command: dict[str, str] = {}
     contrasts: tuple[Contrast, ...] = ()
 
-    @field_validator("trainable", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _by_name(cls, trainable: Any) -> Any:
+    def _of_a_function(cls, content: Any) -> Any:
+        """A plain method takes the keys that the study has, and no others."""
+        trainable = content.get("trainable")
         if isinstance(trainable, str):
-            if trainable not in builtin():
-                raise ValueError(f"no trainable {trainable!r}; allowed: {', '.join(builtin())}")
-            return builtin()[trainable]
-        return trainable
+            return content | {"trainable": named(trainable)}
+        if callable(trainable):
+            trainable = plain(trainable)
+        if isinstance(trainable, TrainableSpec) and trainable.config is PlainConfig:
+            profiles = map(Profile.model_validate, content.get("profiles", {}).values())
+            search = content.get("search")
+            fields = [*content.get("configurations", {}).values(), *(profile.settings for profile in profiles)]
+            space = SearchSpec.model_validate(search).dimensions.dimensions if search else {}
+            trainable = with_keys(trainable, {*chain.from_iterable(fields), *space})
+        return content | {"trainable": trainable}
 
     @property
     def kind_of_report(self) -> str:
@@ -228,81 +212,3 @@ class Study(Frozen):
         if unknown := named - set(self.configurations):
             raise ValueError(f"study {self.name!r}: profiles name no configuration: {', '.join(sorted(unknown))}")
         return self
-
-
-class TrialSpec(Frozen):
-    """One configuration and its seeds.
-
-    Attributes:
-        trial_id: hash of trainable and parameters; the same configuration has the same id in every run.
-        params: every field of the trainable's configuration.
-        boundaries: tasks or epochs, after each of which a replica reports and leaves a checkpoint.
-    """
-
-    trial_id: str
-    configuration: str
-    params: dict[str, Any]
-    seeds: tuple[int, ...]
-    trainable_params: int
-    total_params: int
-    boundaries: int
-
-    def replica_id(self, seed: int) -> str:
-        return f"{self.trial_id}-s{seed}"
-
-
-class Resources(Frozen):
-    """What one pack takes and how many run at once.
-
-    Attributes:
-        pack: replicas trained together; ``auto`` until the first steps have been measured.
-    """
-
-    device: Literal["cpu", "gpu"]
-    pack: int | Literal["auto"]
-    cpus_per_trial: float
-    gpus_per_trial: float
-    max_concurrent: int
-
-
-class ResolvedStudy(Frozen):
-    """Everything that decides the numbers of a run, and how to carry it out; the content of study.json.
-
-    Attributes:
-        boundary: what replicas report after, ``task`` or ``epoch``; ``tasks`` is how many (the most of any trial).
-        metrics: what is known of the final metrics, by name: fields of ``Metric`` (a kind of them in earlier versions).
-        trials: all of them, or those that a search tries first (its journal holds them all).
-    """
-
-    schema_version: int
-    study: str
-    question: str
-    run_id: str
-    trainable: str
-    profile: str
-    dataset: str
-    backbone: str
-    seeds: tuple[int, ...]
-    boundary: str
-    tasks: int
-    report: str
-    metrics: dict[str, dict[str, Any]] | str
-    objective: Objective
-    search: ResolvedSearch | None = None
-    configurations: dict[str, dict[str, Any]]
-    trials: tuple[TrialSpec, ...]
-    resources: Resources
-    mlflow_uri: str
-    budget_min: float | None = None
-    reported: tuple[Reported, ...] = ()
-    reported_source: str = ""
-    reported_setting: dict[str, str] = {}
-    contrasts: tuple[Contrast, ...] = ()
-    provenance: dict[str, Any] = {}
-
-
-def trial_id(trainable: str, params: dict[str, Any]) -> str:
-    """Identity of a configuration: ten hex digits of a hash. Of paths only the last part counts, so that the same
-    study on another machine has the same ids."""
-    portable = {key: PurePath(value).name if key in ("dataset", "backbone") else value for key, value in params.items()}
-    return hashlib.sha256(json.dumps([trainable, portable], sort_keys=True).encode()).hexdigest()[:10]

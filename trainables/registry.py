@@ -3,10 +3,12 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trainables.configs import HybridConfig, NestedConfig, RankConfig, TheoryConfig
 from trainables.configs.base import TrainableConfig
+from trainables.errors import InputError
 from trainables.metrics.finals import CONTINUAL, EPOCHS, RANK, THEORY, Metric
 
 if TYPE_CHECKING:  # torch
@@ -14,7 +16,7 @@ if TYPE_CHECKING:  # torch
     from trainables.packs.checkpoint import Checkpoints
     from trainables.packs.run import PackRun, Report
 
-__all__ = ["PARAMETERS", "Metric", "TrainableSpec", "builtin"]
+__all__ = ["PARAMETERS", "Metric", "TrainableSpec", "builtin", "named"]
 
 
 class Method(Protocol):
@@ -97,3 +99,25 @@ _BUILTIN: tuple[TrainableSpec, ...] = (
 def builtin() -> dict[str, TrainableSpec]:
     """The methods that come with the project, by name."""
     return {spec.name: spec for spec in _BUILTIN}
+
+
+def named(name: str) -> TrainableSpec:
+    """A method by name: one of the project's, or of the entry points ``lora_study.trainables``.
+
+    Raises:
+        InputError: there is none; the entry point does not load, or gives something else.
+    """
+    if name in builtin():
+        return builtin()[name]
+    entries = {entry.name: entry for entry in entry_points(group="lora_study.trainables")}
+    if name not in entries:
+        raise InputError(f"trainable {name!r}: unknown; allowed: {', '.join([*builtin(), *entries])}")
+    try:
+        spec = entries[name].load()
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        text = f"entry point {name} = {entries[name].value}: it does not load ({type(error).__name__}: {reason})"
+        raise InputError(text) from error
+    if not isinstance(spec, TrainableSpec):
+        raise InputError(f"entry point {name} = {entries[name].value}: a TrainableSpec is expected, not {spec!r:.60}")
+    return spec

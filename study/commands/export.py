@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from analysis.data_set import merge_runs
 from study.plugins import trainable_of
 from study.records.run_directory import RunDirectory
-from study.spec import TrialSpec
+from study.resolved import TrialSpec
 from trainables.errors import InputError
 from trainables.peft.export import LoraReplica, require_empty, write_folder
 

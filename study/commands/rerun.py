@@ -25,7 +25,7 @@ from study.ray_tune.resources import this_machine, worker_environment
 from study.records.provenance import SOURCE_ROOT, collect
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from study.resolve.study import command_line, new_run_id
-from study.spec import ResolvedStudy, TrialSpec
+from study.resolved import ResolvedStudy, TrialSpec
 from trainables.errors import InputError
 from trainables.packs.checkpoint import Checkpoints
 

@@ -13,9 +13,9 @@ from study.ray_tune.resources import Machine, this_machine
 from study.records.run_directory import RunDirectory
 from study.resolve.options import Options
 from study.resolve.study import resolve
+from study.resolved import ResolvedSearch, ResolvedStudy
 from study.search.options import describe_search
 from study.search.plan import new_search
-from study.spec import ResolvedSearch, ResolvedStudy
 from trainables.errors import InputError
 
 INTERRUPTED = 130

@@ -9,7 +9,7 @@ from study.ray_tune.resources import this_machine
 from study.ray_tune.search_run import SearchRun, expected_replicas
 from study.records.run_directory import RunDirectory, seconds_by_name
 from study.records.search_table import export
-from study.spec import TrialSpec
+from study.resolved import TrialSpec
 from study.terminal.progress import Progress
 from study.terminal.summary import TimeSplit, split_time
 from study.tracking.tracker import Tracker

@@ -15,7 +15,7 @@ from typing import Any
 from study.plugins import trainable_of
 from study.ray_tune.worker import prepare_device
 from study.records.run_directory import RunDirectory
-from study.spec import ResolvedStudy, TrialSpec
+from study.resolved import ResolvedStudy, TrialSpec
 
 WARM_UP_STEPS = 2
 MEASURED_STEPS = 10

@@ -4,7 +4,8 @@ import os
 from dataclasses import dataclass
 from typing import Literal
 
-from study.spec import Profile, Resources
+from study.resolved import Resources
+from study.spec import Profile
 from trainables.errors import InputError
 
 Device = Literal["auto", "gpu", "cpu"]

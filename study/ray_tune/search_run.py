@@ -8,12 +8,12 @@ from study.plugins import trainable_of
 from study.ray_tune.packs import pack_task, packs
 from study.ray_tune.worker import STOP_FILE
 from study.records.run_directory import RunDirectory
+from study.resolved import ResolvedStudy, TrialSpec
 from study.search.candidates import Job
 from study.search.journal import JOURNAL_FILE, JournalWriter, read_journal
 from study.search.plan import restored, trial_of
 from study.search.seed_search import SeedSearch
 from study.search.statistics import SeedResult
-from study.spec import ResolvedStudy, TrialSpec
 from study.terminal.progress import Progress
 from study.tracking.tracker import Tracker
 from trainables.configs import TrainableConfig

@@ -10,12 +10,12 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search_spaces.space import is_single
+from study.resolved import ResolvedStudy
 from study.search.candidates import Configuration
 from study.search.plan import label_of
 from study.search.samplers import distribution
 from study.search.seed_search import SeedSearch
 from study.search.statistics import label, sense
-from study.spec import ResolvedStudy
 
 FILE = "optuna.db"
 

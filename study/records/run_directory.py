@@ -12,8 +12,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, read_trials, write_metrics, write_trials
+from study.resolved import ResolvedStudy, Status, TrialSpec
 from study.search.journal import JOURNAL_FILE, read_journal
-from study.spec import ResolvedStudy, Status, TrialSpec
 from trainables.configs.names import flatten
 from trainables.errors import InputError
 from trainables.metrics.finals import FINAL
@@ -162,14 +162,15 @@ class RunDirectory:
             boundaries: as if its run were over after so many tasks or epochs.
         """
         at = (boundaries or self.replica(replica_id)[0].boundaries) - 1
-        rows = self.rows(replica_id)
-        found = {row["name"]: row["value"] for row in rows if row["phase"] == FINAL and row[self.study.boundary] == at}
-        return found or self._of_an_earlier_version.get(replica_id, {})
+        finals = [row for row in self.rows(replica_id) if row["phase"] == FINAL]
+        if not finals:
+            return self._of_an_earlier_version.get(replica_id, {})
+        return {row["name"]: row["value"] for row in finals if row[self.study.boundary] == at}
 
     @cached_property
     def _of_an_earlier_version(self) -> dict[str, dict[str, float]]:
         """Final metrics of replicas whose rows have none: before there was the phase ``final``."""
-        if not isinstance(self.study.metrics, str) or not (self.path / TRIALS_FILE).exists():
+        if not (self.path / TRIALS_FILE).exists():
             return {}
         table = read_trials(self.path / TRIALS_FILE).to_pylist()
         return {row["replica_id"]: {name.removeprefix("metric."): value for name, value in row.items()
@@ -203,8 +204,10 @@ class RunDirectory:
                 }
             )  # fmt: skip
             metrics += [{"trial_id": trial.trial_id, "seed": seed, **row} for row in rows]
-        metrics_known = {} if isinstance(self.study.metrics, str) else self.study.metrics
-        write_trials(self.path / TRIALS_FILE, trials, metrics_known)
+        write_trials(self.path / TRIALS_FILE, trials, self.study.metrics)
+        if isinstance(json.loads((self.path / STUDY_FILE).read_text()).get("metrics"), str):
+            # of an earlier version, which did not say what reports need to know of its metrics
+            write_json(self.path / STUDY_FILE, self.study.model_dump(mode="json"), indent=1)
         write_metrics(self.path / METRICS_FILE, metrics, [trial.trial_id for trial in self.trials])
 
     def _mlflow_runs(self) -> dict[str, str]:

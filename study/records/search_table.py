@@ -11,11 +11,12 @@ from analysis.search_records import IMPORTANCE_FILE, SEARCH_FILE, write_importan
 from study.plugins import trainable_of
 from study.records.importance import importances
 from study.records.run_directory import RunDirectory
+from study.resolved import trial_id
 from study.search.candidates import Configuration, Ranked
 from study.search.plan import label_of, restored, searched_config
 from study.search.seed_search import SeedSearch
 from study.search.statistics import SeedResult, imputed, label, sense, summarise
-from study.spec import Objective, trial_id
+from study.spec import Objective
 
 CONFIDENCE = 0.95
 DRAWS = 2000

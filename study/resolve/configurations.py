@@ -9,8 +9,9 @@ from pydantic import ValidationError
 from search_spaces.dimensions import Choice, Fixed, Float, Int, SpaceError, is_range
 from search_spaces.space import Space
 from study.resolve.settings import Settings
+from study.resolved import ResolvedSearch
 from study.search.samplers import Sampler
-from study.spec import ResolvedSearch, SearchSpec
+from study.spec import SearchSpec
 from trainables.configs.base import TrainableConfig
 from trainables.configs.names import aliases, flatten, nested, validated
 from trainables.errors import InputError

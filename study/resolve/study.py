@@ -16,11 +16,11 @@ from study.records.provenance import collect
 from study.resolve.configurations import Plan, check_space, plan_configurations, plan_space
 from study.resolve.options import Options
 from study.resolve.settings import Settings, settle
+from study.resolved import ResolvedStudy
 from study.search.options import check_metrics, search_seeds, with_options
 from study.search.plan import build_search, make_trial, metric_bounds
 from study.search.racing import SeedSchedule
 from study.search.statistics import parse_constraint
-from study.spec import ResolvedStudy
 from study.tracking.tracker import resolve_uri
 from trainables.configs.base import TrainableConfig
 from trainables.configs.names import validated
@@ -44,10 +44,13 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     study, spec = settings.study, settings.spec
     plan = _plan(settings, options)
     seeds, at_first = _seeds(settings, plan)
+    together = len(seeds) if spec.packable and plan.search is None else 1
     resources = allocate(
-        machine, options.device, settings.profile, len(seeds) if spec.packable else 1, options.pack,
-        options.gpus_per_trial, options.max_concurrent,
+        machine, options.device, settings.profile, together, options.pack, options.gpus_per_trial,
+        options.max_concurrent,
     )  # fmt: skip
+    if plan.search is not None and resources.device == "gpu" and options.pack == "auto":
+        resources = resources.model_copy(update={"pack": plan.search.confirm.seeds})
     method = spec.load()
     configs = list(plan.configs.values()) or [validated(spec.config, plan.base)]
     materials = method.materials(configs, load_data)

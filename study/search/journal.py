@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from study.spec import TrialSpec
+from study.resolved import TrialSpec
 from trainables.errors import InputError
 
 JOURNAL_FILE = "search.jsonl"

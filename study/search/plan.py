@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from study.resolved import ResolvedSearch, ResolvedStudy, TrialSpec, trial_id
 from study.search.candidates import Job
 from study.search.journal import JOURNAL_FILE, read_journal
 from study.search.racing import SeedSchedule, StepSchedule
 from study.search.seed_search import SeedSearch
-from study.spec import ResolvedSearch, ResolvedStudy, SearchSpec, TrialSpec, trial_id
+from study.spec import SearchSpec
 from trainables.configs.base import TrainableConfig
 from trainables.configs.names import validated
-from trainables.registry import PARAMETERS, TrainableSpec, builtin
+from trainables.registry import PARAMETERS, TrainableSpec
 
 Count = Callable[[TrainableConfig], tuple[int, int]]
 """(trainable, total) parameters of a configuration."""
@@ -95,6 +96,4 @@ def metric_bounds(spec: TrainableSpec) -> Bounds:
 
 
 def _bounds(study: ResolvedStudy) -> Bounds:
-    if isinstance(study.metrics, str):  # a run of an earlier version
-        return metric_bounds(builtin()[study.trainable])
     return {name: (metric["low"], metric["high"]) for name, metric in study.metrics.items()}

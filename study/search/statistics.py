@@ -14,7 +14,8 @@ from pydantic import Field, field_serializer, field_validator
 from scipy import stats
 
 from analysis.objective_labels import objective_label
-from study.spec import Frozen, Objective, Status
+from study.resolved import Status
+from study.spec import Frozen, Objective
 from trainables.errors import InputError
 
 MEANS = frozenset({"mean", "iqm"})

@@ -12,8 +12,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from analysis.metrics import metric_info
 from study.records.run_directory import Outcome
-from study.spec import ResolvedStudy, TrialSpec
+from study.resolved import ResolvedStudy, TrialSpec
 
 
 class Progress(AbstractContextManager["Progress"]):
@@ -37,6 +38,7 @@ class Progress(AbstractContextManager["Progress"]):
         self.done = len(done_before)
         self.expected: int | None = None
         self.metric = study.search.objectives[0].metric if study.search else study.objective.metric
+        self.info = metric_info(study.metrics, self.metric)
         self.length: dict[str, int] = {}
         for trial in trials:
             self.add(trial)
@@ -86,9 +88,9 @@ class Progress(AbstractContextManager["Progress"]):
             self.finals.setdefault(trial.configuration, []).append(metrics[objective])
         if self.live or self.quiet:
             return
-        number = (
-            f"{objective.replace('_', ' ')} {metrics[objective]:.2%}" if objective in metrics else outcome.error or ""
-        )
+        number = outcome.error or ""
+        if objective in metrics:
+            number = f"{objective.replace('_', ' ')} {self.info.shown(metrics[objective])}"
         about = "~" if self.expected else ""
         line = f"[{self.done}/{about}{self.replicas}] {trial.configuration} seed {seed}: {outcome.status}"
         self._line(f"{line}, {number}".rstrip(", ") + f" · {self._time_left()}")
@@ -128,7 +130,7 @@ class Progress(AbstractContextManager["Progress"]):
         sign = 1 if objective.direction == "maximize" else -1
         means: Callable[[str], float] = lambda label: sum(self.finals[label]) / len(self.finals[label])  # noqa: E731
         label = max(self.finals, key=lambda name: sign * means(name))
-        return f"best so far {label} {means(label):.2%} (mean of {len(self.finals[label])})"
+        return f"best so far {label} {self.info.shown(means(label))} (mean of {len(self.finals[label])})"
 
     def _render(self) -> Table:
         grid = Table.grid(padding=(0, 2))

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.spec import TrialSpec
+from study.resolved import TrialSpec
 from study.tracking.mlflow_connection import without_password
 from study.tracking.tensorboard import safe_name
 

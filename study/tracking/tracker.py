@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from study.spec import TrialSpec
+from study.resolved import TrialSpec
 from study.tracking.mlflow_connection import TrackingError, hopeless, open_client, resolve_uri, without_password
 from study.tracking.mlflow_runs import MAX_TAG_VALUE, MlflowRuns
 from study.tracking.mlflow_writer import RunWriter

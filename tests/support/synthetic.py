@@ -10,6 +10,7 @@ import numpy as np
 from analysis.records import write_metrics, write_trials
 from trainables.metrics.continual import continual_finals
 from trainables.metrics.finals import epoch_finals
+from trainables.registry import builtin
 
 REPORTED_BASELINE = [0.9920, 0.8630, 0.7181, 0.6549, 0.6063, 0.5745, 0.5355, 0.5069, 0.4786, 0.4592]
 REPORTED_RERUN = [0.9600, 0.6620, 0.5043, 0.4405, 0.4574, 0.4225, 0.2900, 0.3539, 0.2406, 0.2801]
@@ -115,6 +116,7 @@ def make_run(
     write_metrics(run_dir / "metrics.parquet", metrics)
     description: dict[str, Any] = {
         "report": "continual",
+        "objective": {"metric": "final_accuracy", "over_seeds": "mean", "direction": "maximize"},
         "tasks": tasks,
         "question": "Does consolidating fast into slow weights help, and can the result be trusted?",
         "seeds": list(range(max(map(len, finals.values()), default=0))),
@@ -128,7 +130,10 @@ def make_run(
 
 def write_study(run_dir: Path, description: Mapping[str, Any]) -> Path:
     """Write study.json with what every run has, and ``description``."""
+    report = description.get("report")
+    spec = next((spec for spec in builtin().values() if spec.report == report), builtin()["nested"])
     every = {
+        "metrics": spec.metrics_as_data(),
         "schema_version": 1,
         "study": "synthetic",
         "run_id": "r1",
@@ -275,6 +280,7 @@ def make_tuning_run(
     write_metrics(run_dir / "metrics.parquet", metrics)
     description: dict[str, Any] = {
         "report": "tuning",
+        "objective": {"metric": "final_top1", "over_seeds": "mean", "direction": "maximize"},
         "boundary": "epoch",
         "tasks": epochs,
         "question": "Is a layerwise hybrid better than LoRA and norm tuning alone?",

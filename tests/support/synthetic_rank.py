@@ -83,6 +83,7 @@ def make_rank_run(
     write_trials(run_dir / "trials.parquet", trials)
     write_metrics(run_dir / "metrics.parquet", metrics)
     description: dict[str, Any] = {
+        "objective": {"metric": "final_top1", "over_seeds": "mean", "direction": "maximize"},
         "report": "rank", "boundary": "epoch", "tasks": epochs, "dataset": "sst2", "backbone": "prajjwal1/bert-tiny",
         "question": "How much rank does LoRA need, and what do the head alone and full fine-tuning reach?",
         "seeds": list(range(max(map(len, finals.values()), default=0))), "configurations": configurations, **study,

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from trainables.configs import TrainableConfig
+from trainables.metrics.finals import COSTS, FINAL
 from trainables.packs.checkpoint import Checkpoints, Row
 from trainables.packs.run import PackRun
 
@@ -32,8 +33,9 @@ def trained(
 
 
 def numbers(rows: list[Row]) -> list[tuple]:
-    """Rows without what differs from run to run: clock and timings."""
-    return [tuple(v for k, v in row.items() if k != "wall_s") for row in rows if row["phase"] != "timing"]
+    """Rows without what differs from run to run: clock, timings and what they cost in the end."""
+    kept = [row for row in rows if row["phase"] != "timing" and not (row["phase"] == FINAL and row["name"] in COSTS)]
+    return [tuple(value for key, value in row.items() if key != "wall_s") for row in kept]
 
 
 def values(rows: list[Row], phase: str, name: str) -> list[float]:

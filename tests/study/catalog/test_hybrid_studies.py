@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from commands import call
-from training import numbers, trained
+from training import numbers, train_through, trained
 
 from study.catalog import STUDIES
 from study.commands.show import show
 from study.ray_tune.worker import _notice
-from study.spec import Profile
+from study.spec import Profile, Study
 from trainables.configs import HybridConfig
 from trainables.configs.names import aliases, nested
 from trainables.methods.hybrid import HybridRun, train
@@ -70,7 +70,7 @@ def test_the_hybrid_of_week_1_is_norm_tuning(tiny_backbone: str, tmp_path: Path)
     for made in (hybrid, norms):
         started = HybridRun(made, (0, 1))
         for epoch in range(made.epochs):
-            started.train(epoch)
+            train_through(started, epoch)
         every = [torch.arange(len(started.test_labels))] * 2
         logits.append(all_logits(started.pack, started.test_input, every, slice(None), 100))
     assert all(torch.equal(*pair) for pair in zip(*logits, strict=True))
@@ -131,7 +131,7 @@ def test_the_steps_of_freezing_are_scaled_to_the_shorter_run(capsys: pytest.Capt
     assert {entry["params"]["alt_freeze_every"] for entry in json.loads(out)} == {0, 8}
     with pytest.raises(ValueError, match="profiles name no configuration: nothing"):
         wrong = Profile(dataset="x", backbone="y", seeds=1, configurations={"nothing": {}})
-        STUDIES["hybrid_freeze"].model_validate(STUDIES["hybrid_freeze"].model_dump() | {"profiles": {"p": wrong}})
+        Study.model_validate(dict(STUDIES["hybrid_freeze"]) | {"profiles": {"p": wrong}})
 
 
 def test_the_notes_command_line_maps_onto_keys(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from study.ray_tune.resources import Machine
 from study.records.run_directory import RunDirectory
 from study.resolve.options import Options
 from study.resolve.study import resolve
-from study.spec import ResolvedStudy
+from study.resolved import ResolvedStudy
 
 
 def study(seeds: str = "8", cpus: int = 2, name: str = "hybrid_freeze") -> ResolvedStudy:

@@ -56,22 +56,22 @@ def test_rates_and_spreads_are_minimized_whatever_the_metric() -> None:
                                  SeedResult(metrics={"final_accuracy": math.inf})])  # fmt: skip
 def test_a_failed_seed_never_vanishes_from_the_mean(bad: SeedResult) -> None:
     results = [SeedResult(metrics={"final_accuracy": 0.8}), bad]
-    worst_possible = imputed(results, over("mean"), worst_seen=0.7)
-    stated = imputed(results, over("mean", failed_as=0.2), worst_seen=0.7)
+    worst_possible = imputed(results, over("mean"), 0.0)
+    stated = imputed(results, over("mean", failed_as=0.2), 0.0)
     assert worst_possible is not None and worst_possible.tolist() == [0.8, 0.0]
     assert stated is not None and stated.tolist() == [0.8, 0.2]
 
 
-def test_without_known_bounds_a_failed_seed_is_as_bad_as_the_worst_seen() -> None:
+def test_a_failed_seed_is_as_bad_as_the_worst_where_that_is_known() -> None:
     loss = Objective(metric="loss", direction="minimize")
     results = [SeedResult(metrics={"loss": 1.0}), FAILED]
-    values = imputed(results, loss, worst_seen=7.0)
+    values = imputed(results, loss, 7.0)
     assert values is not None and values.tolist() == [1.0, 7.0]
-    assert imputed([FAILED], loss, worst_seen=None) is None
+    assert imputed([FAILED], loss, None) is None
 
 
 def test_a_failed_seed_has_collapsed() -> None:
-    values = imputed([SeedResult(metrics={"final_accuracy": 0.8}), FAILED], over("mean"), None)
+    values = imputed([SeedResult(metrics={"final_accuracy": 0.8}), FAILED], over("mean"), 0.0)
     assert values is not None and summarise(values, over("collapse_rate", threshold=0.1)) == 0.5
 
 

@@ -129,7 +129,7 @@ def test_fixed_gives_all_seeds_at_once() -> None:
 
 
 def test_failed_seeds_count_against_their_configuration() -> None:
-    raced = search(schedule=SeedSchedule.parse("fixed:4"), trials=2)
+    raced = search(schedule=SeedSchedule.parse("fixed:4"), trials=2, bounds={"accuracy": (0.0, 1.0)})
     for accuracies in ((0.9, 0.9, 0.9), (0.7, 0.7, 0.7)):
         job = raced.ask()
         assert job is not None

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from study.spec import TrialSpec
+from study.resolved import TrialSpec
 from study.tracking import outbox
 from study.tracking.mlflow_connection import without_password
 from study.tracking.mlflow_runs import MlflowRuns, flat_params, mlflow_key
@@ -41,7 +41,7 @@ TRIALS = [
 ]
 CREATE = """
 import sys
-from study.spec import TrialSpec
+from study.resolved import TrialSpec
 from study.tracking.tracker import Tracker, resolve_uri
 from pathlib import Path
 uri, artifacts = resolve_uri(None, Path(sys.argv[1]))
