@@ -130,6 +130,9 @@ def write_trials(
     Rows hold the columns of ``TRIALS_SCHEMA`` and any ``param.<key>`` and ``metric.<key>``. ``replica_id`` is filled in
     where it is absent.
 
+    Args:
+        metrics: what is known of them, as study.json has it; goes into the columns' metadata.
+
     Raises:
         RecordsError: as ``write_metrics``; also a status that is not in ``STATUSES``.
     """

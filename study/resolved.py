@@ -80,6 +80,7 @@ class Origin(Frozen):
         name: of the study in it.
         files: that module's, and those of everything beside it that it imports.
         source_hash: SHA-256 over names and contents of ``files``.
+        cwd: where the user was; a worker goes there too, where it exists.
     """
 
     folder: str
@@ -87,6 +88,7 @@ class Origin(Frozen):
     name: str
     files: tuple[str, ...]
     source_hash: str
+    cwd: str
 
 
 class ResolvedStudy(Frozen):
@@ -125,6 +127,16 @@ class ResolvedStudy(Frozen):
     contrasts: tuple[Contrast, ...] = ()
     origin: Origin | None = None
     provenance: dict[str, Any] = {}
+
+    @property
+    def material(self) -> str:
+        """Data and backbone, as people read them."""
+        return " on ".join(filter(None, (self.dataset, self.backbone))) or "data of its own"
+
+    @property
+    def length(self) -> str:
+        """``10 tasks``; nothing where only its end tells."""
+        return f"{self.tasks} {self.boundary}s" if self.tasks else ""
 
     @field_validator("metrics", mode="before")
     @classmethod

@@ -9,6 +9,7 @@ from study.ray_tune.resources import Machine, choose_profile
 from study.resolve.config_file import ConfigFile, read_config
 from study.resolve.keys import parse_settings, seeds
 from study.resolve.options import Options
+from study.resolved import Origin
 from study.spec import Profile, Study
 from trainables.errors import InputError
 from trainables.registry import TrainableSpec
@@ -19,6 +20,7 @@ class Settings:
     """What the options say, checked one by one.
 
     Attributes:
+        origin: of a study from outside.
         base: fields of every configuration that the profile, ``--dataset`` and ``--backbone`` give, dotted names.
         given: those of ``--set``, which win over everything.
         texts: field -> the text that ``--set`` gives it; a range of a search is such a text.
@@ -29,6 +31,7 @@ class Settings:
     """
 
     study: Study
+    origin: Origin | None
     profile_name: str
     profile: Profile
     dataset: str
@@ -48,7 +51,7 @@ class Settings:
 
 def settle(options: Options, machine: Machine) -> Settings:
     """Raises InputError for an option that is wrong by itself; one line."""
-    study = find_study(options.name)
+    study, origin = find_study(options.name)
     profile_name, notice = choose_profile(options.profile, study.profiles, machine, options.device)
     profile, notices = study.profiles[profile_name], [notice]
     files = [read_config(path, study.trainable) for path in options.config_files]
@@ -61,7 +64,7 @@ def settle(options: Options, machine: Machine) -> Settings:
     given = parse_settings(options.settings, study.trainable)
     asked = {label: fields | profile.configurations.get(label, {}) for label, fields in study.configurations.items()}
     return Settings(
-        study, profile_name, profile, dataset, backbone,
+        study, origin, profile_name, profile, dataset, backbone,
         base=profile.settings | own_data | {"dataset": dataset, "backbone": backbone},
         given=given,
         texts={name: pair.partition("=")[2] for name, pair in zip(given, options.settings, strict=True)},

@@ -73,8 +73,11 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
         configurations={trial.configuration: trial.params for trial in trials},
         mlflow_uri=resolve_uri(options.mlflow, Path("runs").absolute())[0], budget_min=options.budget_min,
         reported=study.reported, reported_source=study.reported_source, reported_setting=study.reported_setting,
-        contrasts=study.contrasts,
-        provenance=collect(command_line(), materials.data_hash, materials.weights_hash),
+        contrasts=study.contrasts, origin=settings.origin,
+        provenance=collect(
+            command_line(), materials.data_hash, materials.weights_hash,
+            settings.origin.source_hash if settings.origin else None,
+        ),
     )  # fmt: skip
     return resolved, [*settings.notices, *materials.notices]
 

@@ -40,7 +40,7 @@ def rank_rows(
             add(phase, "ece", 0.05, epoch, step)
         if params["method"] == "lora":
             add("diagnostics", "delta_norm", 0.1 * params["rank"] * (epoch + 1), epoch, (epoch + 1) * STEPS)
-        add("timing", "step_time_s", 0.02, epoch)
+        add("timing", "step_share_s", 0.02, epoch)
         add("timing", "peak_memory_mib", 500.0, epoch)
     return rows
 
