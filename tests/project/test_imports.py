@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 PACKAGES = ("study", "search_spaces", "trainables", "analysis")
 TRACKING_AND_SEARCH = {"ray", "optuna", "optuna_integration", "mlflow"}
+MOST_MODULES, MOST_LINES = 12, 300
 MODELS = {"torch", "torchvision", "timm", "transformers"}
 
 # What each package must not import: package -> top-level module names.
@@ -26,22 +28,30 @@ FORBIDDEN: dict[str, set[str]] = {
     "analysis": TRACKING_AND_SEARCH | MODELS | {"study", "trainables", "search_spaces"},
 }
 
+# Inside study: what each part may import of the others, besides itself. Arrows point down.
+LAYERS = (
+    {"run"}, {"cli"}, {"commands"}, {"resolve"}, {"ray_tune"}, {"terminal", "tracking"}, {"records"}, {"search"},
+    {"plugins"}, {"catalog"}, {"resolved"}, {"spec"},
+)  # fmt: skip
+RAY_ONLY_IN = "ray_tune"
+
 
 def imported_modules(source: str) -> list[tuple[int, str]]:
-    """Line and top-level name of every absolute import in a source text, those inside functions included.
+    """Line and full name of every absolute import in a source text, those inside functions included.
 
     ``importlib.import_module("name")`` and ``__import__("name")`` count where the name is written out.
     """
     found: list[tuple[int, str]] = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
-            found += [(node.lineno, alias.name.split(".")[0]) for alias in node.names]
+            found += [(node.lineno, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            found.append((node.lineno, node.module.split(".")[0]))
+            whole = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [(node.lineno, name) for name in (whole if node.module in PACKAGES else [node.module])]
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if called in {"import_module", "__import__"} and isinstance(node.args[0].value, str):
-                found.append((node.lineno, node.args[0].value.split(".")[0]))
+                found.append((node.lineno, node.args[0].value))
     return found
 
 
@@ -51,13 +61,66 @@ def wrong_arrows(root: Path) -> list[str]:
     for package, forbidden in FORBIDDEN.items():
         for path in sorted((root / package).rglob("*.py")):
             for line, module in imported_modules(path.read_text(encoding="utf-8")):
-                if module in forbidden:
+                if module.split(".")[0] in forbidden:
                     wrong.append(f"{path.relative_to(root)}:{line}: {package} must not import {module}")
     return wrong
 
 
+def part_of(path: Path, root: Path) -> str:
+    """Folder or module of study that a file belongs to."""
+    return path.relative_to(root / "study").parts[0].removesuffix(".py")
+
+
+def wrong_arrows_in_study(root: Path) -> list[str]:
+    """Imports of ray outside of ``RAY_ONLY_IN``, and imports of a part of study that lies above or beside."""
+    level = {part: place for place, layer in enumerate(LAYERS) for part in layer}
+    wrong = []
+    for path in sorted((root / "study").rglob("*.py")):
+        own = part_of(path, root)
+        if own == "__init__":
+            continue
+        for line, module in imported_modules(path.read_text(encoding="utf-8")):
+            head, _, rest = module.partition(".")
+            other = rest.split(".")[0]
+            ray = head == "ray" and own != RAY_ONLY_IN
+            upward = head == "study" and other != own and level[other] <= level[own]
+            if ray or upward:
+                wrong.append(f"{path.relative_to(root)}:{line}: study.{own} must not import {module}")
+    return wrong
+
+
 def test_arrows_point_the_right_way() -> None:
-    assert wrong_arrows(ROOT) == []
+    assert wrong_arrows(ROOT) == [] and wrong_arrows_in_study(ROOT) == []
+
+
+def test_every_part_of_study_has_a_place() -> None:
+    found = {part_of(path, ROOT) for path in (ROOT / "study").rglob("*.py")} - {"__init__"}
+    assert found == {part for layer in LAYERS for part in layer}
+
+
+def test_folders_and_modules_stay_small() -> None:
+    modules = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"]
+    folders = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules)
+    assert {name: n for name, n in folders.items() if n > MOST_MODULES and name != "analysis"} == {}
+    lines = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in modules}
+    assert {name: n for name, n in lines.items() if n > MOST_LINES} == {}
+
+
+@pytest.mark.parametrize(
+    ("place", "statement"),
+    [
+        ("search/planted.py", "from ray import tune"),
+        ("search/planted.py", "from study.records.run_directory import RunDirectory"),
+        ("records/planted.py", "import study.ray_tune.tuner"),
+        ("terminal/planted.py", "from study.tracking.tracker import Tracker"),
+        ("spec.py", "from study import catalog"),
+    ],
+)
+def test_a_planted_wrong_import_inside_study_is_caught(tmp_path: Path, place: str, statement: str) -> None:
+    path = tmp_path / "study" / place
+    path.parent.mkdir(parents=True)
+    path.write_text(f"import math\n\n\ndef late():\n    {statement}\n")
+    assert [line.split(":")[:2] for line in wrong_arrows_in_study(tmp_path)] == [[f"study/{place}", "5"]]
 
 
 def test_the_four_packages_are_there() -> None:
@@ -106,5 +169,9 @@ def test_right_imports_are_left_alone(tmp_path: Path) -> None:
 def test_every_package_is_installed() -> None:
     found = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
     listed = find_packages(str(ROOT), include=found["include"])
-    folders = {path.parent.relative_to(ROOT) for name in PACKAGES for path in (ROOT / name).rglob("__init__.py")}
+    folders = {
+        path.parent.relative_to(ROOT)
+        for name in (*PACKAGES, "lora_study")
+        for path in (ROOT / name).rglob("__init__.py")
+    }
     assert set(listed) == {".".join(folder.parts) for folder in folders}
