@@ -35,10 +35,13 @@ SOURCE = "source"
 GROUP = "lora_study.studies"
 
 
-def known_studies() -> dict[str, str]:
-    """Name -> question, of the catalogue and the entry points."""
-    outside = {entry.name: f"{_entry(entry)[0].question} (from {entry.value})" for entry in entry_points(group=GROUP)}
-    return outside | {name: study.question for name, study in STUDIES.items()}
+def known_studies() -> list[Study]:
+    """Those of the catalogue and of the entry points.
+
+    Raises:
+        InputError: an entry point does not load.
+    """
+    return [*STUDIES.values(), *(_entry(entry)[0] for entry in entry_points(group=GROUP))]
 
 
 def find_study(text: str) -> tuple[Study, Origin | None]:
@@ -60,11 +63,10 @@ def find_study(text: str) -> tuple[Study, Origin | None]:
         return _from_module(path.parent, path.stem, name, text)
     if "." in where or name:
         return _from_module(_folder_of(where, text), where, name, text)
-    near = difflib.get_close_matches(text, STUDIES, n=1, cutoff=0.4)
+    names = [*STUDIES, *(entry.name for entry in entry_points(group=GROUP))]
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.4)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise InputError(
-        f"study {text!r}: unknown{hint}; allowed: {', '.join(known_studies())}, FILE.py[:name], package.module:name"
-    )
+    raise InputError(f"study {text!r}: unknown{hint}; allowed: {', '.join(names)}, FILE.py[:name], package.module:name")
 
 
 def trainable_of(study: ResolvedStudy, run_dir: Path) -> TrainableSpec:
@@ -107,16 +109,19 @@ def _from_module(folder: Path, module: str, name: str, text: str) -> tuple[Study
         raise InputError(f"study {text!r}: the name {study.name!r} is taken by a study that comes with the project")
     digest = hashlib.sha256(b"".join(file.encode() + b"\0" + (folder / file).read_bytes() for file in files))
     return study, Origin(
-        folder=str(folder), module=module, name=study.name, files=files, source_hash=digest.hexdigest()
+        folder=str(folder), module=module, name=study.name, files=files, source_hash=digest.hexdigest(),
+        cwd=str(Path.cwd()),
     )  # fmt: skip
 
 
 def _loaded(folder: Path, module: str, name: str, original: str, text: str = "") -> Study:
-    """The study of a module: the only one, or that whose variable or ``name`` field is ``name``."""
+    """The study of a module: whose variable or ``name`` field is ``name``; without one the only study, or its namesake."""
     content = vars(_import(folder, module, original, text or module))
     studies = {key: value for key, value in content.items() if isinstance(value, Study)}
     distinct = list({id(study): study for study in studies.values()}.values())
     chosen = [studies[name]] if name in studies else [study for study in distinct if not name or study.name == name]
+    if not name and len(chosen) > 1:  # that of the file's own name
+        chosen = [study for study in chosen if study.name == module.rpartition(".")[2]] or chosen
     if len(chosen) == 1:
         return chosen[0]
     names = ", ".join(study.name for study in distinct)

@@ -14,13 +14,14 @@ from trainables.metrics.finals import CONTINUAL, EPOCHS, RANK, THEORY, Metric
 if TYPE_CHECKING:  # torch
     from trainables.data.materials import Materials
     from trainables.packs.checkpoint import Checkpoints
-    from trainables.packs.run import PackRun, Report
+    from trainables.packs.run import Report
 
 __all__ = ["PARAMETERS", "Metric", "TrainableSpec", "builtin", "named"]
 
 
 class Method(Protocol):
-    """Functions of a method; a module with these names is one."""
+    """Functions of a method; a module with these names is one. With ``start(config, seeds) -> PackRun``, the replicas
+    before their first step, replicas of it can be trained together and ``--pack auto`` measures a few steps."""
 
     def train(self, config: Any, seeds: Sequence[int], report: "Report", checkpoints: "Checkpoints") -> None:
         """Train K replicas of one configuration, from their last common checkpoint if there is one.
@@ -28,9 +29,6 @@ class Method(Protocol):
         Plain torch, no globals. ``report`` takes the new rows of every replica, seed -> rows, at every boundary; the
         final metrics are rows of phase ``final``. A replica's numbers do not depend on its neighbours.
         """
-
-    def start(self, config: Any, seeds: Sequence[int]) -> "PackRun":
-        """The replicas before their first step; ``--pack auto`` measures a few steps of it."""
 
     def materials(self, configs: Sequence[Any], load: bool) -> "Materials":
         """Find data and weights before anything runs.

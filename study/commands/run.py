@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces.dimensions import show as show_value
+from study.plugins import keep_source
 from study.ray_tune.resources import Machine, this_machine
 from study.records.run_directory import RunDirectory
 from study.resolve.options import Options
@@ -30,7 +31,9 @@ def run(options: Options, address: str, out: Path | None, as_json: bool, quiet: 
     if not quiet:
         for line in notices:
             print(line, file=sys.stderr)
-    return _execute(RunDirectory.create(path, study), address, as_json, quiet, started)
+    directory = RunDirectory.create(path, study)
+    keep_source(study.origin, path)
+    return _execute(directory, address, as_json, quiet, started)
 
 
 def resume(path: Path, address: str, as_json: bool, quiet: bool, started: float) -> int:
@@ -58,8 +61,7 @@ def dry_run(options: Options, address: str, as_json: bool) -> None:
         print(json.dumps(entries, indent=2))
         return
     table = Table(
-        title=f"{study.study}: {study.dataset} on {study.backbone}, {study.tasks} {study.boundary}s",
-        title_justify="left",
+        title=", ".join(filter(None, (f"{study.study}: {study.material}", study.length))), title_justify="left"
     )
     for column in ("configuration", "trial", "seeds", "trainable", "total", "pack", "at once"):
         table.add_column(column, justify="left" if column in ("configuration", "trial", "seeds") else "right")

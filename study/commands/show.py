@@ -6,8 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from study.catalog import STUDIES
-from study.plugins import find_study
+from study.plugins import find_study, known_studies
 from study.search.options import describe_search
 from study.spec import Study
 from trainables.configs.names import aliases, flatten
@@ -18,7 +17,7 @@ def list_studies() -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for column in ("study", "trainable", "configurations", "profiles", "question"):
         table.add_column(column)
-    for study in STUDIES.values():
+    for study in known_studies():
         number = f"search of {study.search.trials}" if study.search else str(len(study.configurations))
         profiles = ", ".join(f"{name} ({profile.seeds} seeds)" for name, profile in study.profiles.items())
         table.add_row(study.name, study.trainable.name, number, profiles, study.question)
@@ -31,7 +30,7 @@ def show(name: str) -> None:
     Raises:
         InputError: no study has this name.
     """
-    study = find_study(name)
+    study, _ = find_study(name)
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"{study.name}: {study.question}\n")
     console.print("configurations that are tried first" if study.search else "configurations")
@@ -67,7 +66,9 @@ def _show_profiles(console: Console, study: Study) -> None:
     for label, profile in study.profiles.items():
         settings = profile.settings | {f"data.{key}": value for key, value in profile.data.items()}
         extra = f", {_listed(settings)}" if settings else ""
-        console.print(f"  {label:<12} {profile.dataset} on {profile.backbone}, {profile.seeds} seeds{extra}")
+        place = " on ".join(filter(None, (profile.dataset, profile.backbone)))
+        place = f"{place}, " if place else ""
+        console.print(f"  {label:<12} {place}{profile.seeds} seeds{extra}")
         for configuration, fields in profile.configurations.items():
             console.print(f"  {'':<12} {configuration}: {_listed(fields)}")
         for departure in profile.departures:
@@ -85,7 +86,7 @@ def _show_keys(console: Console, study: Study) -> None:
         if own in ("dataset", "backbone"):
             continue
         bracket = f"  [{', '.join(others)}]" if others else ""
-        console.print(f"  {own} = {defaults[own]}{bracket}")
+        console.print(f"  {own} = {defaults[own]}{bracket}" if own in defaults else f"  {own}")
 
 
 def _listed(fields: Mapping[str, Any]) -> str:

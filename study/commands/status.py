@@ -23,7 +23,11 @@ def status(path: Path) -> None:
         state = outcome.status if outcome else ("started" if done else "waiting")
         counts[state] += 1
         table.add_row(
-            trial.configuration, str(seed), state, f"{done}/{trial.boundaries}", (outcome and outcome.error) or ""
+            trial.configuration,
+            str(seed),
+            state,
+            f"{done}/{trial.boundaries or '?'}",
+            (outcome and outcome.error) or "",
         )
     Console().print(table)
     print(", ".join(f"{number} {state}" for state, number in counts.items()))

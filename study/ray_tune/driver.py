@@ -13,6 +13,7 @@ from study.resolved import TrialSpec
 from study.terminal.progress import Progress
 from study.terminal.summary import TimeSplit, split_time
 from study.tracking.tracker import Tracker
+from trainables.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     for trial, seed in left:
         tracker.finish_replica(trial.replica_id(seed), "interrupted", {})
     export(run)
+    if session.breach:
+        tracker.close()
+        raise InputError(session.breach)
     report = build_report(run.path)
     for trial in run.trials:
         tracker.finish_trial(trial.trial_id, *_aggregate(run, trial, report))
@@ -89,7 +93,7 @@ def _beginning(run: RunDirectory, work: SearchRun | None) -> str:
         what = f"{study.search.trials} configurations, {study.search.schedule} seeds, {study.search.sampler}"
         together = "the seeds of a job a pack"
     return (
-        f"{study.study}: {what}, {study.tasks} {study.boundary}s, {study.dataset} on {study.backbone}\n"
+        f"{study.study}: {', '.join(filter(None, (what, study.length, study.material)))}\n"
         f"{study.resources.max_concurrent} packs at once on {study.resources.device}, {together}; "
         f"run directory {run.path}"
     )

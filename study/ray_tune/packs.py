@@ -114,7 +114,7 @@ def measure(task: dict[str, Any]) -> float:
     spec = trainable_of(run.study, run.path)
     config = spec.config.model_validate(task["params"])
     try:
-        steps = spec.load().start(config, task["seeds"]).training(0)
+        steps = spec.load().start(config, task["seeds"]).training(0)  # type: ignore[attr-defined]  # packable ones have it
         taken: list[float] = []
         began = before = time.perf_counter()
         for number, _ in enumerate(steps, 1):

@@ -77,7 +77,8 @@ class SearchRun:
             if outcome is None and not error:
                 return None
             status = outcome.status if outcome else "failed"
-            done = self.run.boundaries_done(trial.replica_id(seed)) if status == "pruned" else trial.boundaries
+            reached = self.run.boundaries_done(trial.replica_id(seed))
+            done = trial.boundaries if trial.boundaries and status != "pruned" else reached
             found[seed] = self._result(trial, seed, status, done)
         return found
 
@@ -88,7 +89,7 @@ class SearchRun:
         ids = [trial.replica_id(seed) for seed in job.seeds]
         known = self.search.configurations[job.trial_number].intermediate
         reached = min(map(self.run.boundaries_done, ids))
-        for step in range(1, min(reached, trial.boundaries - 1) + 1):
+        for step in range(1, min(reached, trial.boundaries - 1 if trial.boundaries else reached) + 1):
             schedule = self.search.milestones.schedule
             if not schedule.is_milestone(step) or step in known:
                 continue

@@ -1,5 +1,6 @@
 """Run the packs of a resolved study with Ray Tune and record what they report."""
 
+import contextlib
 import logging
 import os
 import socket
@@ -12,7 +13,7 @@ from study.ray_tune.packs import Choice, choose, measure, measurements, packs
 from study.ray_tune.resources import Machine, worker_environment
 from study.ray_tune.search_run import SearchRun
 from study.ray_tune.worker import run_pack
-from study.records.provenance import SOURCE_ROOT
+from study.records.provenance import PACKAGES, SOURCE_ROOT
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from study.terminal.progress import Progress
 from study.tracking.tracker import Tracker
@@ -41,7 +42,7 @@ def start_ray(address: str, device: str, machine: Machine | None) -> None:
     Raises:
         InputError: no cluster at the address.
     """
-    environment = {"env_vars": worker_environment(device)}
+    environment: dict[str, Any] = {"env_vars": worker_environment(device)}
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "runtime_env": environment}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -50,14 +51,18 @@ def start_ray(address: str, device: str, machine: Machine | None) -> None:
             environment["env_vars"]["PYTHONPATH"] = os.pathsep.join(
                 filter(None, (str(SOURCE_ROOT), os.environ.get("PYTHONPATH")))
             )
-            ray.init(
-                address="local", num_cpus=machine.cpus, include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES, **quiet,
-            )  # fmt: skip
+            # Ray puts the current folder before everything on the workers' path: a user's study/ there is not ours
+            with contextlib.chdir(SOURCE_ROOT):
+                ray.init(
+                    address="local", num_cpus=machine.cpus, include_dashboard=False,
+                    object_store_memory=OBJECT_STORE_BYTES, **quiet,
+                )  # fmt: skip
             return
         found = _reachable(address)
+        environment["py_modules"] = [str(SOURCE_ROOT / name) for name in PACKAGES]
         try:
-            ray.init(address=found, **quiet)
+            with contextlib.chdir(SOURCE_ROOT):
+                ray.init(address=found, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             first = (str(error).strip().splitlines() or [""])[0]
             raise InputError(f"--address {address}: the Ray cluster cannot be joined ({first})") from error
@@ -99,10 +104,25 @@ class Session:
     Attributes:
         first_began: when the first pack's clock started, seconds since 1970.
         report_s: worker-seconds spent waiting for the driver to record.
+        breach: why no replica can give what the study asks for; all stop.
     """
 
     first_began: float | None = None
     report_s: float = 0.0
+    breach: str | None = None
+
+
+class _Breach(tune.Stopper):
+    """Stops everything when a function from outside has broken its contract."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.session.breach is not None
 
 
 class Recorder(tune.Callback):
@@ -148,6 +168,8 @@ class Recorder(tune.Callback):
 
     def _close(self, replica_id: str, outcome: Outcome) -> None:
         self.session.report_s += outcome.report_s
+        if outcome.breach:
+            self.session.breach = self.session.breach or outcome.error
         if outcome.notice not in self.said:
             self.said.add(outcome.notice)
             self.progress.notice(outcome.notice)
@@ -237,6 +259,7 @@ def _tune(run: RunDirectory, recorder: Recorder, space: dict[str, Any], what: di
             name=f"session_{attempt}",
             storage_path=str(run.path / "ray"),
             callbacks=[recorder],
+            stop=_Breach(recorder.session),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=WORKER_FAILURES),
         ),

@@ -1,5 +1,6 @@
 """Tune function <-> a trainable's plain ``train(config, seeds, report, checkpoints)``. Runs in the worker."""
 
+import os
 import resource
 import socket
 import time
@@ -9,8 +10,11 @@ from typing import Any
 
 from study.plugins import trainable_of
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
-from trainables.errors import InputError
+from study.resolved import ResolvedStudy
+from trainables.errors import ContractError, InputError
+from trainables.metrics.finals import FINAL
 from trainables.packs.checkpoint import Checkpoints, Row
+from trainables.registry import PARAMETERS
 
 STOP_FILE = "stop"
 """In a replica's folder: its pack is to stop after its next report, as ``pruned``."""
@@ -38,16 +42,21 @@ def run_pack(task: dict[str, Any]) -> None:
             f"{run_dir} is not visible on node {socket.gethostname()}: --out must be on a file system all nodes share"
         )
     replica_ids: dict[int, str] = {int(seed): name for seed, name in pack["replica_ids"].items()}
-    spec = trainable_of(RunDirectory.open(run_dir).study, run_dir)
+    study = RunDirectory.open(run_dir).study
+    if study.origin and Path(study.origin.cwd).is_dir():
+        os.chdir(study.origin.cwd)
+    spec = trainable_of(study, run_dir)
     checkpoints = Checkpoints(run_dir / "checkpoints", replica_ids, spec.config.boundary)
     clock = {"began_at": time.time(), "report_s": 0.0}
     diverged: set[int] = set()
+    final: set[str] = set()
 
     def report(rows: dict[int, list[Row]]) -> None:
         start = time.monotonic()
         if not clock.get("first"):  # a resumed replica's clock began before this process did
             clock["began_at"] = time.time() - max((row["wall_s"] for new in rows.values() for row in new), default=0.0)
             clock["first"] = 1.0
+        final.update(row["name"] for new in rows.values() for row in new if row["phase"] == FINAL)
         diverged.update(seed for seed, new in rows.items() for row in new if row["name"] == "diverged")
         tune.report({"rows": {str(seed): new for seed, new in rows.items()}, "began_at": clock["began_at"]})
         clock["report_s"] += time.monotonic() - start
@@ -56,12 +65,20 @@ def run_pack(task: dict[str, Any]) -> None:
             raise _StopPack
 
     statuses: dict[int, tuple[Any, str | None]]
+    breach = False
     try:
         prepare_device(pack["device"])
         spec.load().train(spec.config.model_validate(pack["params"]), list(replica_ids), report, checkpoints)
+        missing = _asked_for(study, pack["params"]) - final
+        if missing and not diverged:
+            raise ContractError(
+                f"metric {min(missing)!r}: the objective asks for it and {spec.name} does not report it; "
+                f"it reports: {', '.join(sorted(final))}"
+            )
     except _StopPack:
         statuses = {seed: ("diverged" if seed in diverged else "pruned", None) for seed in replica_ids}
     except Exception as error:
+        breach = isinstance(error, ContractError)
         for replica_id in replica_ids.values():
             folder = run_dir / "checkpoints" / replica_id
             folder.mkdir(parents=True, exist_ok=True)
@@ -76,11 +93,18 @@ def run_pack(task: dict[str, Any]) -> None:
         outcome = Outcome(
             status=status, error=message, peak_memory_mib=_peak_memory_mib(pack["device"]), host=socket.gethostname(),
             began_at=clock["began_at"], ended_at=time.time(), report_s=clock["report_s"] / len(replica_ids),
-            notice=notice,
+            notice=notice, breach=breach,
         )  # fmt: skip
         write_outcome(run_dir / "checkpoints" / replica_ids[seed], outcome)
         outcomes[replica_ids[seed]] = outcome.model_dump()
     tune.report({"rows": {}, "began_at": clock["began_at"], "outcomes": outcomes})
+
+
+def _asked_for(study: ResolvedStudy, params: dict[str, Any]) -> set[str]:
+    """Metrics that a replica has to report."""
+    if study.search and params.get("evaluate") == "validation":
+        return {objective.metric for objective in study.search.objectives} - set(PARAMETERS)
+    return {study.objective.metric}
 
 
 def prepare_device(device: str) -> None:

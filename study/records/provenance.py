@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("study", "search_spaces", "trainables", "analysis")
+PACKAGES = ("study", "search_spaces", "trainables", "analysis", "lora_study")
 PROJECT = "lora-study"
 VERSIONS_OF = ("torch", "torchvision", "timm", "ray", "optuna", "mlflow", "numpy")
 
@@ -23,13 +23,16 @@ SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the four packages: a checkout, or site-packages for an installed copy."""
 
 
-def collect(command: str, data_hash: str | None, weights_hash: str | None, root: Path = SOURCE_ROOT) -> dict[str, Any]:
+def collect(
+    command: str, data_hash: str | None, weights_hash: str | None, outside: str | None = None, root: Path = SOURCE_ROOT
+) -> dict[str, Any]:
     """Everything a later reader needs to repeat this run, ready for JSON.
 
     Args:
         command: the command line as the user typed it.
         data_hash: content hash of the decoded data set; None where there is none.
         weights_hash: content hash of the backbone's weights; None where there is none.
+        outside: hash of the modules of a study from outside; None for one of the project's.
         root: folder with the four packages. What counts is the repository of the code, not the current directory.
 
     Returns:
@@ -42,7 +45,7 @@ def collect(command: str, data_hash: str | None, weights_hash: str | None, root:
         "command": command,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
         **git_state(root),
-        "source_hash": source_hash(root),
+        "source_hash": json_hash([source_hash(root), outside]) if outside else source_hash(root),
         "data_hash": data_hash,
         "weights_hash": weights_hash,
         "versions": versions,

@@ -31,6 +31,7 @@ class Outcome(BaseModel):
         began_at, ended_at: seconds since 1970; ``began_at`` is when the row clock ``wall_s`` was 0.
         report_s: seconds that the replica waited for the driver.
         notice: what the user should know of the worker, such as a GPU that does not start.
+        breach: the function from outside does not do what was agreed; ``error`` says how.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +44,7 @@ class Outcome(BaseModel):
     ended_at: float = 0.0
     report_s: float = 0.0
     notice: str = ""
+    breach: bool = False
 
 
 def write_outcome(folder: Path, outcome: Outcome) -> None:
@@ -161,11 +163,13 @@ class RunDirectory:
         Args:
             boundaries: as if its run were over after so many tasks or epochs.
         """
-        at = (boundaries or self.replica(replica_id)[0].boundaries) - 1
         finals = [row for row in self.rows(replica_id) if row["phase"] == FINAL]
         if not finals:
             return self._of_an_earlier_version.get(replica_id, {})
-        return {row["name"]: row["value"] for row in finals if row[self.study.boundary] == at}
+        length = boundaries or self.replica(replica_id)[0].boundaries
+        if not length and (outcome := self.outcome(replica_id)) and outcome.status in ("finished", "diverged"):
+            length = self.boundaries_done(replica_id)
+        return {row["name"]: row["value"] for row in finals if row[self.study.boundary] == length - 1}
 
     @cached_property
     def _of_an_earlier_version(self) -> dict[str, dict[str, float]]:

@@ -40,6 +40,7 @@ class Progress(AbstractContextManager["Progress"]):
         self.metric = study.search.objectives[0].metric if study.search else study.objective.metric
         self.info = metric_info(study.metrics, self.metric)
         self.length: dict[str, int] = {}
+        self.open_ended: set[str] = set()
         for trial in trials:
             self.add(trial)
         self.reached: dict[str, int] = {}  # tasks or epochs, by replica of this session
@@ -68,7 +69,9 @@ class Progress(AbstractContextManager["Progress"]):
 
     def add(self, trial: TrialSpec) -> None:
         """A trial begins, or is given more seeds."""
-        self.length |= {trial.replica_id(seed): trial.boundaries for seed in trial.seeds}
+        self.length |= {trial.replica_id(seed): max(trial.boundaries, 1) for seed in trial.seeds}
+        if not trial.boundaries:
+            self.open_ended |= {trial.replica_id(seed) for seed in trial.seeds}
 
     def started(self, replica_id: str) -> None:
         """A worker has taken a replica."""
@@ -76,13 +79,15 @@ class Progress(AbstractContextManager["Progress"]):
 
     def boundary_done(self, replica_id: str, position: int, resumed: bool) -> None:
         """A replica has completed a task or epoch (0-based); ``resumed``: an earlier session did."""
+        if replica_id in self.open_ended:  # only its end tells how far it is
+            return
         if resumed:
             self.resumed[replica_id] = position + 1
         self.reached[replica_id] = position + 1
 
     def replica_done(self, trial: TrialSpec, seed: int, outcome: Outcome, metrics: dict[str, float]) -> None:
         self.done += 1
-        self.reached[trial.replica_id(seed)] = trial.boundaries
+        self.reached[trial.replica_id(seed)] = self.length[trial.replica_id(seed)]
         objective = self.metric
         if objective in metrics:
             self.finals.setdefault(trial.configuration, []).append(metrics[objective])

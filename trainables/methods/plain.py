@@ -3,7 +3,7 @@
 import inspect
 import random
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -21,18 +21,23 @@ if TYPE_CHECKING:  # torch
     from trainables.packs.run import Report
 
 Metrics = Mapping[str, Any]
-Train = Callable[[dict[str, Any], int], Metrics | Iterable[Metrics]]
+Train = Callable[[dict[str, Any], int], Metrics | Iterator[Metrics]]
 """A replica: returns a dictionary of metrics, or yields one per step."""
 
 
 class PlainConfig(TrainableConfig):
-    """Whatever keys a study gives its configurations."""
+    """Whatever keys a study gives its configurations.
+
+    Attributes:
+        evaluate: ``validation`` while a search compares configurations: test data are not for looking at then.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     boundary: ClassVar[Literal["task", "epoch"]] = "epoch"
 
     dataset: str = ""
     backbone: str = ""
+    evaluate: Literal["test", "validation"] = "test"
 
     def boundaries(self, classes: int) -> int:
         """Not known before the end."""
@@ -78,9 +83,9 @@ class PlainMethod:
             checkpoints.clear(seed)
             replica = _Replica(seed, report, checkpoints)
             seed_everything(seed)
-            given = config.model_dump(mode="json", exclude_defaults=True)
+            given = {name: value for name, value in config.model_dump(mode="json").items() if value != ""}
             result = self.function(given, seed)
-            if isinstance(result, Mapping) or not hasattr(result, "__next__"):
+            if not isinstance(result, Iterator):
                 replica.step(_numbers(result, "returned"))
                 continue
             while True:
