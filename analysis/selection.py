@@ -5,10 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from analysis.records import Run
-from analysis.series import configurations, final_means
+from analysis.series import configurations, final_means, objective_metric
 
 MOST_SHOWN = 25  # the first, which the others are compared with, and as many of the best as of the worst
-FALLBACKS = ("final_accuracy", "final_top1")
 
 
 def shortened(run: Run) -> Run:
@@ -20,11 +19,8 @@ def shortened(run: Run) -> Run:
     labels = configurations(run)
     if len(labels) <= MOST_SHOWN:
         return run
-    objective = run.study.get("objective") or {}
-    candidates = (str(objective.get("metric")), *FALLBACKS)
-    metric = next((name for name in candidates if f"metric.{name}" in run.trials), "")
-    means = final_means(run, metric).reindex(labels)
-    if objective.get("direction") == "minimize":
+    means = final_means(run, objective_metric(run)).reindex(labels)
+    if run.study["objective"].get("direction") == "minimize":
         means = -means
     ordered = means.dropna().sort_values(ascending=False, kind="stable").index.drop(labels[0], errors="ignore")
     half = (MOST_SHOWN - 1) // 2
