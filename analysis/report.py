@@ -18,6 +18,7 @@ from analysis.document import Report, Section
 from analysis.headline import three_sentences, tuning_headline
 from analysis.page import write_pages
 from analysis.pictures import save_pictures
+from analysis.plain_report import plain_report
 from analysis.plots import ablation_by_task, accuracy_by_task
 from analysis.rank_headline import rank_headline
 from analysis.rank_plots import accuracy_by_rank, accuracy_by_trained_parameters, learning_curves
@@ -222,6 +223,7 @@ REPORTS: dict[str, Callable[[Run, Path], Report]] = {
     "theory": theory_report,
     "rank": rank_report,
     "search": search_report,
+    "plain": plain_report,
 }
 _OF_SEEDS = [instability_section, variance_section, notes_section]
 SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
@@ -230,6 +232,7 @@ SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
     "theory": [],
     "rank": [pareto_section, *_OF_SEEDS],
     "search": [],
+    "plain": [],
 }
 
 

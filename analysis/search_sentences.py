@@ -37,10 +37,12 @@ def race_sentences(search: Search) -> list[str]:
     fresh = search.run.trials["trial_id"].isin(frame["fresh_trial_id"].dropna())
     in_search, again = int((~fresh).sum()), int(fresh.sum())
     statuses = list(search.run.trials["status"])
+    tested = search.run.trials.get(f"metric.{search.run.study['objective']['metric']}")
+    unseen = "; no replica of the search looked at test examples" if tested is None or tested[~fresh].isna().all() else ""
     lines = [
         f"{count(len(own), 'configuration')} took {count(in_search, 'replica')} in the search, and "
         f"{count(len(search.confirmed), 'configuration')} {count(again, 'replica')} on fresh seeds"
-        f"{others(statuses)}; no replica of the search looked at test examples."
+        f"{others(statuses)}{unseen}."
     ]
     if search.others:
         names = joined([search.first.readable, *(other.readable for other in search.others)], MOST_NAMED)

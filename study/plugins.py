@@ -115,7 +115,7 @@ def _from_module(folder: Path, module: str, name: str, text: str) -> tuple[Study
 
 
 def _loaded(folder: Path, module: str, name: str, original: str, text: str = "") -> Study:
-    """The study of a module: whose variable or ``name`` field is ``name``; without one the only study, or its namesake."""
+    """A module's study whose variable or ``name`` field is ``name``; without one the only study, or its namesake."""
     content = vars(_import(folder, module, original, text or module))
     studies = {key: value for key, value in content.items() if isinstance(value, Study)}
     distinct = list({id(study): study for study in studies.values()}.values())

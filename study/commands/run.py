@@ -67,12 +67,17 @@ def dry_run(options: Options, address: str, as_json: bool) -> None:
         table.add_column(column, justify="left" if column in ("configuration", "trial", "seeds") else "right")
     for trial in study.trials:
         table.add_row(
-            trial.configuration, trial.trial_id, ", ".join(map(str, trial.seeds)), f"{trial.trainable_params:,}",
-            f"{trial.total_params:,}", str(study.resources.pack), str(study.resources.max_concurrent),
+            trial.configuration, trial.trial_id, ", ".join(map(str, trial.seeds)), _number(trial.trainable_params),
+            _number(trial.total_params), str(study.resources.pack), str(study.resources.max_concurrent),
         )  # fmt: skip
     Console().print(table)
     if study.search:
         _show_search(study, study.search)
+
+
+def _number(parameters: int) -> str:
+    """A function from outside does not say how many it trains."""
+    return f"{parameters:,}" if parameters else "–"
 
 
 def _show_search(study: ResolvedStudy, search: ResolvedSearch) -> None:

@@ -60,7 +60,8 @@ def choose_profile(asked: str, profiles: dict[str, Profile], machine: Machine, d
             raise InputError(f"--profile {asked}: allowed: auto, {', '.join(profiles)}")
         return asked, f"profile {asked}, as asked"
     if not {"paper", "embedded"} <= set(profiles):
-        return next(iter(profiles)), f"profile {next(iter(profiles))}, the first of {len(profiles)}"
+        name, *others = profiles
+        return name, f"profile {name}, the {'first' if others else 'only one'}"
     if machine.gpus and device != "cpu":
         return "paper", f"profile paper, because {machine.name} has {machine.gpus} GPU(s)"
     reason = "--device cpu" if machine.gpus else machine.notice or f"{machine.name} has no GPU"

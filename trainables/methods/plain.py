@@ -117,7 +117,8 @@ class _Replica:
         self.seed, self.report, self.checkpoints = seed, report, checkpoints
         self.rows: list[Row] = []
         self.final: dict[str, float] = {}
-        self.began, self.steps = time.monotonic(), 0
+        self.began = self.before = time.monotonic()
+        self.steps = 0
 
     def step(self, values: dict[str, float]) -> bool:
         """Record a step; False: a value is not finite, and the replica has diverged."""
@@ -127,6 +128,9 @@ class _Replica:
         fine = all(np.isfinite(list(values.values())))
         if not fine:
             new.append(self._row("boundary", "diverged", 1.0))
+        now = time.monotonic()
+        new.append(self._row("timing", "train_s", now - self.before))
+        self.before = now
         self.rows += new
         self.checkpoints.save(self.seed, self.steps, {}, self.rows)
         self.report({self.seed: new})
