@@ -23,9 +23,9 @@ HUB = {
     "cifar10": ("uoft-cs/cifar10", "img", "label"),
     "imagenet-r": ("axiong/imagenet-r", "image", "wnid"),
 }
-EMBEDDED = "glyphs100"
-NAMES = (EMBEDDED, *HUB)
-KNOWN_CLASSES = {EMBEDDED: 100, "cifar100": 100, "cifar10": 10, "imagenet-r": 200}
+OWN_DATASET = "glyphs100"
+NAMES = (OWN_DATASET, *HUB)
+KNOWN_CLASSES = {OWN_DATASET: 100, "cifar100": 100, "cifar10": 10, "imagenet-r": 200}
 CACHE_VERSION = 2
 LEAST_BOUND = 512
 """Pixels of the shorter side that a cached picture may have at least, whatever the backbone's input size."""
@@ -86,7 +86,7 @@ def bound(data: DataConfig, size: int) -> int:
 
 
 def _identify(dataset: str) -> Source:
-    if dataset == EMBEDDED:
+    if dataset == OWN_DATASET:
         from importlib.metadata import version
 
         code = (Path(__file__).parents[1] / "embedded" / "glyphs.py").read_bytes()

@@ -11,9 +11,9 @@ from trainables.data.decoding import HELD_OUT_FRACTION, quiet_datasets
 from trainables.data.images import hash_folder, load_hub
 from trainables.errors import InputError
 
-EMBEDDED = "reviews"
+OWN_DATASET = "reviews"
 HUB = {"sst2": ("nyu-mll/glue", "sst2")}
-NAMES = (EMBEDDED, *HUB)
+NAMES = (OWN_DATASET, *HUB)
 TEXT_COLUMNS = ("sentence", "text")
 LABEL_COLUMNS = ("label", "labels")
 HELD_OUT_SPLITS = ("test", "validation", "valid", "val")
@@ -131,7 +131,7 @@ def open_text(dataset: str) -> TextSource:
     Raises:
         InputError: not there, not readable, hub unreachable.
     """
-    if dataset == EMBEDDED:
+    if dataset == OWN_DATASET:
         code = (Path(__file__).parents[1] / "embedded" / "reviews.py").read_bytes()
         return TextSource(dataset, hashlib.sha256(code).hexdigest(), None)
     folder = Path(dataset).expanduser()

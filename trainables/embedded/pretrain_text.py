@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertForPreTraining
 
 from trainables.data.text_input import bucketed_batches
-from trainables.data.text_source import EMBEDDED, open_text
+from trainables.data.text_source import OWN_DATASET, open_text
 from trainables.errors import InputError
 from trainables.models.tokenizer import SPECIAL_TOKENS, train_tokenizer
 
@@ -215,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
     """Train the tokenizer and the model, measure, write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--dataset", default=EMBEDDED, help="reviews, a folder or a hub name (default: %(default)s)")
+    parser.add_argument("--dataset", default=OWN_DATASET, help="reviews, a folder or a hub name (default: %(default)s)")
     parser.add_argument("--vocab-size", type=int, default=8192, help="at most (default: %(default)s)")
     parser.add_argument("--max-length", type=int, default=64, help="positions of the model (default: %(default)s)")
     parser.add_argument("--steps", type=int, help=f"updates of {BATCH} sentences (default: {DEFAULT_STEPS})")

@@ -24,8 +24,8 @@ from trainables.errors import InputError
 from trainables.models.hub import offline_if_unreachable
 from trainables.models.text_dropout import ATTENTION
 from trainables.models.text_probe import Reading, probe, states
+from trainables.models.tokenizer import SHIPPED
 
-EMBEDDED = {"review_bert": Path(__file__).parents[1] / "embedded" / "weights" / "review_bert"}
 KNOWN: dict[str, dict[str, int]] = {
     "prajjwal1/bert-tiny": {
         "vocab_size": 30_522, "hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
@@ -93,9 +93,9 @@ def load_text_backbone(name: str, pretrained: bool | None = True, weights_seed: 
     """
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    folder = EMBEDDED.get(name, Path(name).expanduser())
+    folder = SHIPPED.get(name, Path(name).expanduser())
     local = folder if folder.is_dir() else None
-    if local is None and (name in EMBEDDED or name.startswith((".", "/", "~")) or name.count("/") > 1):
+    if local is None and (name in SHIPPED or name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise InputError(f"backbone {name!r}: no such folder; allowed: {_allowed()}")
     config = _config(name, local, needs_hub=pretrained is True)
     config.use_cache = False  # nothing is generated
@@ -159,7 +159,7 @@ def _positions(model: nn.Module) -> int:
 
 
 def _allowed() -> str:
-    return f"{', '.join(EMBEDDED)}, a folder with config.json, or a hub name such as {next(iter(KNOWN))}"
+    return f"{', '.join(SHIPPED)}, a folder with config.json, or a hub name such as {next(iter(KNOWN))}"
 
 
 def _config(name: str, local: Path | None, needs_hub: bool) -> PretrainedConfig:

@@ -9,7 +9,7 @@ from typing import Any
 from trainables.errors import InputError
 from trainables.models.hub import offline_if_unreachable
 
-EMBEDDED = {"review_bert": Path(__file__).parents[1] / "embedded" / "weights" / "review_bert"}
+SHIPPED = {"review_bert": Path(__file__).parents[1] / "embedded" / "weights" / "review_bert"}
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 """Any of these makes a folder one with a tokenizer."""
@@ -29,13 +29,13 @@ def load_tokenizer(name: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    folder = EMBEDDED.get(name, Path(name).expanduser())
+    folder = SHIPPED.get(name, Path(name).expanduser())
     if folder.is_dir():
         if not any((folder / file).is_file() for file in FILES):
             raise InputError(f"backbone {name!r}: the folder has no tokenizer; one of {', '.join(FILES)} is needed")
     elif name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise InputError(
-            f"backbone {name!r}: no such folder; allowed: {', '.join(EMBEDDED)}, a folder in the Hugging Face layout, "
+            f"backbone {name!r}: no such folder; allowed: {', '.join(SHIPPED)}, a folder in the Hugging Face layout, "
             "or a hub name such as prajjwal1/bert-tiny"
         )
     else:

@@ -18,7 +18,7 @@ from trainables.data.transforms import Interpolation, Scaling
 from trainables.errors import InputError
 from trainables.models.hub import offline_if_unreachable
 
-EMBEDDED = {"glyph_vit": Path(__file__).parents[1] / "embedded" / "weights" / "glyph_vit.safetensors"}
+SHIPPED = {"glyph_vit": Path(__file__).parents[1] / "embedded" / "weights" / "glyph_vit.safetensors"}
 ARCHITECTURE = {"img_size": int, "patch_size": int, "embed_dim": int, "depth": int, "num_heads": int}
 """Metadata of a weights file that timm is built with; ``timm`` names the model. ``mean``, ``std``, ``crop_pct`` and
 ``interpolation`` stand for what timm says of its input."""
@@ -57,7 +57,7 @@ def load_backbone(name: str, pretrained: bool = True) -> Backbone:
     Raises:
         InputError: unknown model, not a plain ViT, unreadable file, weights that do not fit, hub unreachable.
     """
-    path = EMBEDDED.get(name) or (Path(name).expanduser() if name.endswith(".safetensors") else None)
+    path = SHIPPED.get(name) or (Path(name).expanduser() if name.endswith(".safetensors") else None)
     if path is None:
         return _from_timm(name, pretrained)
     metadata = _metadata(name, path)
@@ -73,7 +73,7 @@ def _from_timm(name: str, pretrained: bool) -> Backbone:
     if not timm.is_model(name.split(".")[0]):
         near = timm.list_models(f"*{name.split('_')[0]}*patch*")[:3]
         raise InputError(
-            f"backbone {name!r}: unknown; allowed: {', '.join(EMBEDDED)}, a FILE.safetensors, or a timm ViT"
+            f"backbone {name!r}: unknown; allowed: {', '.join(SHIPPED)}, a FILE.safetensors, or a timm ViT"
             + (f" such as {', '.join(near)}" if near else "")
         )
     if not pretrained:

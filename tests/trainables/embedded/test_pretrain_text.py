@@ -25,9 +25,9 @@ from trainables.embedded.pretrain_text import (
 )  # fmt: skip
 from trainables.embedded.reviews import corpus
 from trainables.errors import InputError
-from trainables.models.tokenizer import EMBEDDED, load_tokenizer
+from trainables.models.tokenizer import SHIPPED, load_tokenizer
 
-WEIGHTS = EMBEDDED["review_bert"]
+WEIGHTS = SHIPPED["review_bert"]
 STOP = 9
 
 
