@@ -129,7 +129,6 @@ def work(pipe: Any, model: str, device: str, batch: int) -> None:
 
 def steps(model: str, batch: int, seeds: tuple[int, ...]) -> Iterator[None]:
     """Training steps of a pack, without end."""
-
     from trainables.configs.names import nested
 
     name, fields = MODELS[model]

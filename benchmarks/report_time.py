@@ -21,6 +21,7 @@ from analysis.records import write_metrics, write_trials
 from study.records.provenance import hardware
 from trainables.metrics.continual import continual_finals
 from trainables.metrics.finals import epoch_finals
+from trainables.registry import builtin  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "report_time.md"
@@ -101,7 +102,11 @@ def write_run(folder: Path, kind: str, rows: int, seeds: int | None) -> None:
         )  # fmt: skip
     write_trials(folder / "trials.parquet", trials)
     write_metrics(folder / "metrics.parquet", metrics)
+    spec = builtin()["nested" if kind == "continual" else "hybrid"]
+    metric = "final_accuracy" if kind == "continual" else "final_top1"
     study = {
+        "metrics": spec.metrics_as_data(),
+        "objective": {"metric": metric, "over_seeds": "mean", "direction": "maximize"},
         "schema_version": 1, "study": "benchmark", "run_id": "r", "report": kind, "question": "How long does it take?",
         "tasks": 10 if kind == "continual" else 8, "dataset": "synthetic", "backbone": "none",
         "configurations": {row["configuration"]: {} for row in trials},
