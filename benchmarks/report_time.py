@@ -21,7 +21,7 @@ from analysis.records import write_metrics, write_trials
 from study.records.provenance import hardware
 from trainables.metrics.continual import continual_finals
 from trainables.metrics.finals import epoch_finals
-from trainables.registry import builtin  # noqa: E402
+from trainables.registry import builtin
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "report_time.md"
