@@ -27,10 +27,10 @@ def plain_report(run: Run, folder: Path) -> Report:
     found = differences(run, info.name)
     told = [one for one in found if one.survives_correction]
     alike = [one for one in found if not one.survives_correction]
-    answer = [_told(info, told) if told else "", _alike(info, alike) if alike else "", outcome(run, info.name)]
+    answer = [_told(info, told) if told else "", _alike(info, alike) if alike else "", outcome(run)]
     return Report(
         question=str(run.study.get("question") or run.study["study"]),
-        answer=[line for line in answer if line] if found else [incomparable(run, info.name), outcome(run, info.name)],
+        answer=[line for line in answer if line] if found else [incomparable(run, info.name), outcome(run)],
         tables=[finals_table(run), *([_differences_table(info, found)] if found else [])],
         sentences=[],
         pictures=save_pictures(folder, {"final_values.png": _strip(run, info), "curves.png": _curves(run, info)}),

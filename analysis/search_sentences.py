@@ -38,7 +38,8 @@ def race_sentences(search: Search) -> list[str]:
     in_search, again = int((~fresh).sum()), int(fresh.sum())
     statuses = list(search.run.trials["status"])
     tested = search.run.trials.get(f"metric.{search.run.study['objective']['metric']}")
-    unseen = "; no replica of the search looked at test examples" if tested is None or tested[~fresh].isna().all() else ""
+    blind = tested is None or tested[~fresh].isna().all()
+    unseen = "; no replica of the search looked at test examples" if blind else ""
     lines = [
         f"{count(len(own), 'configuration')} took {count(in_search, 'replica')} in the search, and "
         f"{count(len(search.confirmed), 'configuration')} {count(again, 'replica')} on fresh seeds"

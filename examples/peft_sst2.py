@@ -30,7 +30,7 @@ REVIEW_BERT = Path(trainables.__file__).parent / "embedded" / "weights" / "revie
 def texts(dataset, split, count):
     if dataset:
         return load_dataset(dataset, split=split).shuffle(seed=0).select(range(count))
-    sentences, labels = reviews("train" if split == "train" else "validation", count)
+    sentences, labels = reviews("train" if split == "train" else "test", count)
     return Dataset.from_dict({"sentence": sentences, "label": labels})
 
 
@@ -52,8 +52,8 @@ def train(config, seed):
                 folder,
                 seed=seed,
                 learning_rate=config["lr"],
-                num_train_epochs=2,
-                per_device_train_batch_size=32,
+                num_train_epochs=4,
+                per_device_train_batch_size=16,
                 per_device_eval_batch_size=128,
                 report_to="none",
                 save_strategy="no",
@@ -81,7 +81,7 @@ peft_sst2 = Study(
             "loss": Metric("minimize", unit="nats", low=0.0),
         },
     ),  # fmt: skip
-    configurations={f"r={rank}": {"rank": rank, "lr": 1e-3, "train_examples": 600} for rank in (1, 4, 16)},
+    configurations={f"r={rank}": {"rank": rank, "lr": 2e-3, "train_examples": 3000} for rank in (1, 4, 16)},
     objective=Objective(metric="accuracy"),
     profiles={"default": Profile(seeds=3)},
 )

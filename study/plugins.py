@@ -24,6 +24,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from pydantic import ValidationError
+
 from study.catalog import STUDIES
 from study.resolved import Origin, ResolvedStudy
 from study.spec import Study
@@ -182,8 +184,15 @@ def _import(folder: Path, module: str, original: str, text: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(folder))]
         print("".join(traceback.format_list(own)).rstrip(), file=sys.stderr)
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(f"study {text!r}: it does not import ({type(error).__name__}: {reason})") from error
+        raise InputError(f"study {text!r}: it does not import ({type(error).__name__}: {_reason(error)})") from error
+
+
+def _reason(error: BaseException) -> str:
+    """In one line: of what is wrong in a study's fields, the first."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip()
+    return (str(error).strip().splitlines() or [""])[0]
 
 
 @dataclass

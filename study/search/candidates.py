@@ -6,12 +6,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from study.search.statistics import MEANS, Constraint, SeedResult, imputed, predicted_means, sense, summarise
+from study.search.statistics import MEANS, Constraint, SeedResult, early, imputed, predicted_means, sense, summarise
 from study.spec import Objective
 
-State = Literal["running", "paused", "completed", "eliminated", "pruned"]
-"""paused: has its rung's seeds and may be given more; completed: has all seeds; eliminated: gets no more;
-pruned: stopped within a run by its intermediate values."""
+State = Literal["running", "paused", "completed", "eliminated", "pruned", "infeasible"]
+"""paused: has its rung's seeds and may be given more; completed: has all seeds; eliminated: gets no more, its complete
+rungs count; pruned: stopped within its first run by its intermediate values; infeasible: never trained, because what is
+known of it before training violates a constraint."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Configuration:
     Attributes:
         point: what was drawn, see ``search_spaces.space``.
         results: seed -> what it gave.
+        known: metrics that it has without being trained; only of infeasible ones.
         rung: highest rung whose results are all in, -1 before the first.
         memory: what the sampler must find again about this trial.
-        intermediate: step -> aggregate over seeds.
+        intermediate: step -> aggregate over the seeds of its latest job.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Configuration:
     state: State = "running"
     rung: int = -1
     results: dict[int, SeedResult] = field(default_factory=dict)
+    known: Mapping[str, float] = field(default_factory=dict)
     intermediate: dict[int, float] = field(default_factory=dict)
 
 
@@ -130,7 +133,7 @@ class Estimates:
                     self._version += 1
 
     def of(self, configuration: Configuration, rung: int) -> Estimate:
-        """From the seeds up to ``rung``, which must all be there."""
+        """From the seeds up to ``rung``, which must all be there; of an infeasible one from what is known without."""
         cached = self._cache.setdefault(configuration.number, {})
         if rung not in cached or cached[rung][0] != self._version:
             cached[rung] = (self._version, self._compute(configuration, rung))
@@ -180,11 +183,15 @@ class Estimates:
         return values
 
     def _compute(self, configuration: Configuration, rung: int) -> Estimate:
+        if configuration.state == "infeasible":
+            known = configuration.known
+            found = [c.violation(known[c.objective.metric]) if early(c) else 0.0 for c in self.constraints]
+            return Estimate(None, tuple(found), (), 0)
         columns = [self.seed_values(configuration, rung, objective) for objective in self.objectives]
-        known = [column for column in columns if column is not None]
+        there = [column for column in columns if column is not None]
         values = None
-        if len(known) == len(columns):
-            values = tuple(summarise(c, o) for c, o in zip(known, self.objectives, strict=True))
+        if len(there) == len(columns):
+            values = tuple(summarise(c, o) for c, o in zip(there, self.objectives, strict=True))
         results = [configuration.results[seed] for seed in self.rung_seeds[rung]]
         violations = []
         for constraint in self.constraints:

@@ -1,7 +1,7 @@
 """The configurations of a search: which run, which are given more seeds, which are out, and their final order."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +11,15 @@ from study.search.order import order, pareto_front
 from study.search.racing import Halving, SeedSchedule
 from study.search.statistics import SeedResult, label
 
+REFUSALS = 10
+"""Infeasible configurations that a search passes over, per trial, before it gives up."""
+
 
 class Contest:
     """State of a search but for its sampler; every change follows from the calls made.
 
     Args:
-        trials: configurations at most, duplicates included.
+        trials: configurations at most, duplicates included, infeasible ones not (at most ``REFUSALS`` times as many).
         replicas: seeds of configurations started at most; None: no bound.
     """
 
@@ -24,7 +27,7 @@ class Contest:
         self, space: Space, estimates: Estimates, schedule: SeedSchedule, trials: int, replicas: int | None
     ) -> None:
         self.space, self.estimates = space, estimates
-        self.trials, self.replicas, self.started = trials, replicas, 0
+        self.trials, self.replicas, self.started, self.refused = trials, replicas, 0, 0
         self.race = Halving(schedule, self._order)
         self.configurations: dict[int, Configuration] = {}
         self.duplicates: dict[int, int] = {}
@@ -37,13 +40,26 @@ class Contest:
         """Of the next trial."""
         return len(self.configurations) + len(self.duplicates)
 
-    def next(self) -> Literal["promotion", "trial"] | None:
-        """What can start now: more seeds of a configuration come before a new one."""
-        if self.finished:
-            return None
-        if (found := self._promotion()) is not None:
-            return "promotion" if self._affordable(found[1]) else None
-        return "trial" if self.number < self.trials and self._affordable(0) else None
+    @property
+    def open(self) -> bool:
+        """A new configuration may start."""
+        left = self.trials - self.number + self.refused
+        return left > 0 and self.refused < REFUSALS * self.trials and self._affordable(0)
+
+    def promotion(self) -> tuple[int, int] | None:
+        """Who may be given more seeds now, and to which rung; this comes before a new configuration.
+
+        As the race decides, of the rungs that the replicas left allow; where they allow no new configuration either,
+        the best that waits.
+        """
+        found = self.race.peek(self._affordable)
+        if found is not None or self.replicas is None or self.open:
+            return found
+        waiting = {number for number in self.race.waiting() if self._affordable(self.configurations[number].rung + 1)}
+        ranked = self.best(len(self.configurations)) if waiting else []
+        return next(
+            ((n, self.configurations[n].rung + 1) for one in ranked if (n := one.trial_number) in waiting), None
+        )
 
     def known(self, point: Mapping[str, Any]) -> int | None:
         """The trial that has this configuration already."""
@@ -51,42 +67,58 @@ class Contest:
 
     def start(self, point: dict[str, Any], memory: dict[str, Any], enqueued: bool) -> Job:
         """A new configuration."""
-        number = self.number
-        self.configurations[number] = Configuration(number, point, self.space.fields(point), enqueued, memory)
-        self._by_key[self.space.key(point)] = number
-        return self._job(number, 0)
+        return self._job(self._add(point, memory, enqueued).number, 0)
 
-    def promote(self) -> Job:
-        """More seeds for the configuration whose turn it is."""
-        found = self._promotion()
-        assert found is not None
-        self.race.promote(*found)
-        number, rung = found
-        self.configurations[number].state = "running"
+    def refuse(
+        self, point: dict[str, Any], memory: dict[str, Any], enqueued: bool, known: Mapping[str, float]
+    ) -> Configuration:  # fmt: skip
+        """A new configuration that is not trained: what is known of it violates a constraint."""
+        configuration = self._add(point, memory, enqueued)
+        configuration.state, configuration.known = "infeasible", known
+        self.refused += 1
+        return configuration
+
+    def promote(self, number: int, rung: int) -> Job:
+        """More seeds for a configuration that waits.
+
+        Raises:
+            ValueError: it does not wait for this rung.
+        """
+        configuration = self.configurations[number]
+        if configuration.state != "paused" or configuration.rung != rung - 1:
+            raise ValueError(f"trial {number} does not wait for rung {rung}")
+        self.race.promote(number, rung)
+        configuration.state, configuration.intermediate = "running", {}
         return self._job(number, rung)
 
     def duplicate(self, of: int) -> None:
         """The next trial is a configuration that is known: it has that one's results, and no job."""
         self.duplicates[self.number] = of
-        self._settle()
 
     def absorb(self, job: Job, results: Mapping[int, SeedResult], pruned: bool) -> None:
-        """Results of a job: decide what becomes of its configuration."""
+        """Results of a job: decide what becomes of its configuration. ``pruned``: it was stopped within the job."""
         del self.jobs[job.trial_number]
         configuration = self.configurations[job.trial_number]
         configuration.results |= results
+        if pruned:  # the rungs that are complete count
+            configuration.state = "eliminated" if job.rung else "pruned"
+            configuration.rung = max(configuration.rung, 0)
+            return
         configuration.rung = job.rung
         self.estimates.note(results)
         hopeless = all(result.status in ("failed", "diverged") for result in configuration.results.values())
         last = job.rung == len(self.estimates.rung_seeds) - 1
-        if pruned:
-            configuration.state = "pruned"
-        elif hopeless and not last:
+        if hopeless and not last:
             configuration.state = "eliminated"  # more seeds of what never ran through tell nothing
         else:
             configuration.state = "completed" if last else "paused"
             self._eliminate(self.race.reached(job.trial_number, job.rung))
-        self._settle()
+
+    def settle(self) -> None:
+        """The search is over when nothing runs and nothing can start."""
+        if not self.jobs and not self.finished and self.promotion() is None and not self.open:
+            self.finished = True
+            self._eliminate(self.race.waiting())
 
     def best(self, k: int) -> list[Ranked]:
         """See ``SeedSearch.best``."""
@@ -110,6 +142,12 @@ class Contest:
                 ranked.append(self._ranked(groups[group][index], predicted.tolist(), bool(front[index])))
         return ranked
 
+    def _add(self, point: dict[str, Any], memory: dict[str, Any], enqueued: bool) -> Configuration:
+        number = self.number
+        self.configurations[number] = Configuration(number, point, self.space.fields(point), enqueued, memory)
+        self._by_key[self.space.key(point)] = number
+        return self.configurations[number]
+
     def _job(self, number: int, rung: int) -> Job:
         seeds = self._new_seeds(rung)
         self.started += len(seeds)
@@ -124,27 +162,9 @@ class Contest:
     def _affordable(self, rung: int) -> bool:
         return self.replicas is None or self.started + len(self._new_seeds(rung)) <= self.replicas
 
-    def _promotion(self) -> tuple[int, int] | None:
-        """Whose turn it is, and to which rung: as the race decides; when there are no new configurations but replicas
-        are left, the best that waits."""
-        found = self.race.peek()
-        if found is not None or self.replicas is None or self.number < self.trials:
-            return found
-        waiting = {number for number in self.race.waiting() if self._affordable(self.configurations[number].rung + 1)}
-        ranked = self.best(len(self.configurations)) if waiting else []
-        return next(
-            ((n, self.configurations[n].rung + 1) for one in ranked if (n := one.trial_number) in waiting), None
-        )
-
     def _eliminate(self, numbers: Sequence[int]) -> None:
         for number in numbers:
             self.configurations[number].state = "eliminated"
-
-    def _settle(self) -> None:
-        """The search is over when nothing runs and nothing can start."""
-        if not self.jobs and self.next() is None:
-            self.finished = True
-            self._eliminate(self.race.waiting())
 
     def _estimate(self, number: int) -> Estimate:
         configuration = self.configurations[number]

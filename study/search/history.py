@@ -1,13 +1,11 @@
 """The part of a search that its sampler sees: the best and the latest configurations, with current estimates."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from optuna.trial import FrozenTrial
 
 from study.search.candidates import Configuration, Estimate, Estimates
 from study.search.order import order
-from study.search.samplers import KINDS, Sampler
+from study.search.samplers import Sampler
 
 MAX_VIOLATION = 10.0
 """Relative violations beyond this, and unknown ones, are shown as this: models of constraints want finite values."""
@@ -24,9 +22,9 @@ class History:
 
     def __init__(self, sampler: Sampler, estimates: Estimates, shrunk: bool) -> None:
         self.sampler, self.estimates, self.shrunk = sampler, estimates, shrunk
-        self.window = KINDS[sampler.name].window
+        self.window = sampler.kind.window
         self.pool: dict[int, Configuration] = {}  # in order of their last change
-        self._frozen: dict[int, tuple[Estimate | None, str, FrozenTrial]] = {}
+        self._frozen: dict[int, tuple[Estimate | None, FrozenTrial]] = {}
 
     def changed(self, configuration: Configuration) -> None:
         """A configuration is new or has new results."""
@@ -37,55 +35,46 @@ class History:
                 self._prune()
 
     def trials(self) -> list[FrozenTrial]:
-        """The window as Optuna trials, oldest first."""
-        pool = [self.pool[number] for number in sorted(self.pool)]
-        shown: list[FrozenTrial] = []
-        complete: list[tuple[FrozenTrial, Estimate]] = []
-        for configuration in pool:
-            estimate = self._estimate(configuration)
-            if estimate is not None and estimate.values is None:
-                continue  # nothing but failures, and no value to count them as yet
-            trial = self._trial(configuration, estimate)
-            shown.append(trial)
-            if estimate is not None and configuration.state != "pruned":
-                complete.append((trial, estimate))
-        if self.shrunk and complete:
-            predicted = self.estimates.predicted([estimate for _, estimate in complete])
-            for (trial, _), row in zip(complete, predicted, strict=True):
-                trial.values = row.tolist()
+        """The window as Optuna trials, oldest first. Left out: those of which nothing but failures is known yet."""
+        pool = [(self.pool[number], self._estimate(self.pool[number])) for number in sorted(self.pool)]
+        valued = [(c, e) for c, e in pool if e is not None and e.values is not None and c.state != "pruned"]
+        values: dict[int, list[float]] = {}
+        if valued:
+            found = [estimate for _, estimate in valued]
+            table = self.estimates.predicted(found) if self.shrunk else np.array([e.values for e in found])
+            values = {c.number: row for (c, _), row in zip(valued, table.tolist(), strict=True)}
+            worst = self.estimates.signs * (self.estimates.signs * table).max(axis=0)
+            values |= {c.number: worst.tolist() for c, _ in pool if c.state == "infeasible"}
+        shown = []
+        for configuration, estimate in pool:
+            if configuration.number in values or configuration.rung < 0 and configuration.state == "running":
+                shown.append(self._trial(configuration, estimate, values.get(configuration.number)))
+            elif configuration.state == "pruned" and estimate is not None and estimate.values is not None:
+                shown.append(self._trial(configuration, estimate, None))
         return shown
 
     def _estimate(self, configuration: Configuration) -> Estimate | None:
-        return None if configuration.rung < 0 else self.estimates.of(configuration, configuration.rung)
+        running = configuration.rung < 0 and configuration.state == "running"
+        return None if running else self.estimates.of(configuration, configuration.rung)
 
-    def _trial(self, configuration: Configuration, estimate: Estimate | None) -> FrozenTrial:
+    def _trial(
+        self, configuration: Configuration, estimate: Estimate | None, values: list[float] | None
+    ) -> FrozenTrial:  # fmt: skip
         cached = self._frozen.get(configuration.number)
-        pruned = configuration.state == "pruned"
-        if cached is None or cached[0] is not estimate or (cached[1] == "pruned") != pruned:
-            violations: Mapping[str, float] = {}
-            if estimate is not None:
-                names = [constraint.text for constraint in self.estimates.constraints]
-                violations = {
-                    f"{index}:{name}": min(value, MAX_VIOLATION)
-                    for index, (name, value) in enumerate(zip(names, estimate.violations, strict=True))
-                }
-            trial = self.sampler.frozen(
-                configuration.number,
-                configuration.point,
-                configuration.memory,
-                None if estimate is None else estimate.values,
-                violations,
-                configuration.intermediate,
-                pruned,
-            )
-            cached = (estimate, configuration.state, trial)
+        if cached is None or cached[0] is not estimate:
+            names = [constraint.text for constraint in self.estimates.constraints]
+            found = zip(names, estimate.violations, strict=True) if estimate else ()
+            violations = {f"{i}:{name}": min(value, MAX_VIOLATION) for i, (name, value) in enumerate(found)}
+            cached = (estimate, self.sampler.frozen(configuration, values, violations))
             self._frozen[configuration.number] = cached
-        return cached[2]
+        if values is not None:
+            cached[1].values = values
+        return cached[1]
 
     def _prune(self) -> None:
         numbers = list(self.pool)
         half = self.window // 2
-        kept = set(numbers[-half:]) | self.sampler.indispensable()
+        kept = set(numbers[-half:])
         kept |= {number for number in numbers if self.pool[number].state == "running"}
         older = [number for number in numbers if number not in kept]
         estimates = [self.estimates.of(self.pool[number], self.pool[number].rung) for number in older]

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from search_spaces.dimensions import SpaceError
 from search_spaces.space import Space
 from study.search.racing import SeedSchedule, StepSchedule
-from study.search.statistics import MEANS, check_objective, label
+from study.search.statistics import check_objective, label
 from study.spec import Confirmation, Objective, OverSeeds, SearchSpec, Study
 from trainables.errors import InputError
 from trainables.registry import PARAMETERS, TrainableSpec
@@ -160,11 +160,6 @@ def check_search(
         raise InputError(f"trials {trials}: a number >= 1 is allowed")
     if replicas is not None and replicas < schedule.totals[0]:
         raise InputError(f"replicas {replicas}: at least the first rung's {schedule.totals[0]} are allowed")
-
-
-def default_schedule(objectives: Sequence[Objective]) -> SeedSchedule:
-    """One seed to begin with where that says something about every objective, else two."""
-    return SeedSchedule() if all(o.over_seeds in MEANS for o in objectives) else SeedSchedule(rungs=(2, 4, 8))
 
 
 def search_seeds(seeds: Sequence[int] | None, schedule: SeedSchedule) -> tuple[int, ...]:

@@ -4,16 +4,18 @@ All configurations see the same seeds in the same order, so comparisons are pair
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from study.spec import Frozen
+from study.spec import Frozen, SearchSpec
 from trainables.errors import InputError
 
 RUNG_WINDOW = 500
 """Configurations of a rung that compete: the latest ones. Older ones that were never promoted are eliminated."""
+
+DEFAULT_RACE: str = SearchSpec.model_fields["schedule"].default
 
 
 class SeedSchedule(Frozen):
@@ -27,7 +29,7 @@ class SeedSchedule(Frozen):
     """
 
     rule: Literal["fixed", "halving"] = "halving"
-    rungs: tuple[int, ...] = (1, 2, 4, 8)
+    rungs: tuple[int, ...]
     keep: float = Field(0.5, gt=0.0, lt=1.0)
 
     @field_validator("rungs")
@@ -39,17 +41,16 @@ class SeedSchedule(Frozen):
 
     @classmethod
     def parse(cls, text: str) -> "SeedSchedule":
-        """``fixed:8``, ``halving:2,4,8``.
+        """``fixed:8``, ``halving:2,4,8``; without rungs those of ``DEFAULT_RACE``.
 
         Raises:
             InputError: not of this form.
         """
         rule, separator, rungs = text.partition(":")
+        if not separator:
+            rungs = DEFAULT_RACE.partition(":")[2]
         try:
-            content: dict[str, Any] = {"rule": rule}
-            if separator:
-                content["rungs"] = [int(rung) for rung in rungs.split(",")]
-            return cls.model_validate(content)
+            return cls.model_validate({"rule": rule, "rungs": [int(rung) for rung in rungs.split(",")]})
         except ValueError as error:
             raise InputError(
                 f"schedule {text!r}: fixed:N or halving:N,N,... with rising numbers of seeds is expected, "
@@ -74,12 +75,9 @@ class Halving:
         self.rungs: list[list[int]] = [[] for _ in schedule.totals[:-1]]
         self.promoted: set[tuple[int, int]] = set()
         self._best: dict[int, list[int]] = {}  # rung -> its quota, best first, while the rung is as it was
-        self._next: tuple[int, int] | None = None
-        self._stale = False
 
     def reached(self, trial: int, rung: int) -> list[int]:
         """A configuration has all results of a rung; returns the trials that this eliminates."""
-        self._stale = True
         if rung == len(self.rungs):
             return []
         members = self.rungs[rung]
@@ -93,14 +91,11 @@ class Halving:
             return []
         return [oldest]
 
-    def peek(self) -> tuple[int, int] | None:
-        """Next (trial, rung) to start, if any; stays until ``promote``."""
-        if self._stale:
-            self._next, self._stale = self._find(), False
-        return self._next
-
-    def _find(self) -> tuple[int, int] | None:
+    def peek(self, allowed: Callable[[int], bool]) -> tuple[int, int] | None:
+        """Next (trial, rung) to start, if any, of the rungs that are allowed."""
         for rung in reversed(range(len(self.rungs))):
+            if not allowed(rung + 1):
+                continue
             if rung not in self._best:
                 quota = int(self.keep * len(self.rungs[rung]))
                 self._best[rung] = self.order(self.rungs[rung], rung)[:quota] if quota else []
@@ -112,7 +107,6 @@ class Halving:
     def promote(self, trial: int, rung: int) -> None:
         """A waiting configuration goes on to this rung."""
         self.promoted.add((trial, rung - 1))
-        self._stale = True
 
     def waiting(self) -> list[int]:
         """Trials that would go on if others fell behind, or with seeds to spare: eliminated when the search ends."""

@@ -5,28 +5,43 @@ the seed, the trial's number and the history; values may be refined as seeds arr
 because the history is a window (the best half and the latest half), a suggestion costs the same at trial 10,000.
 """
 
-import copy
+import json
 import warnings
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, GPSampler, NSGAIIISampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import (
+    BaseSampler,
+    CmaEsSampler,
+    GPSampler,
+    NSGAIIISampler,
+    NSGAIISampler,
+    RandomSampler,
+    TPESampler,
+)
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from threadpoolctl import threadpool_limits
 
 from search_spaces.dimensions import Choice, Dimension, Fixed, Float
 from search_spaces.space import Space, is_single
+from study.search.candidates import Configuration
 from trainables.errors import InputError
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+GROUP = "lora_study.samplers"
+Factory = Callable[[int, list[str]], BaseSampler]
+"""(seed, directions, ``maximize`` or ``minimize``) -> Optuna's sampler. It is called anew, with another seed, for every
+suggestion: what the sampler is to find again it keeps in system attributes of its trials and of the study."""
 Direction = Literal["maximize", "minimize"]
 EPOCH = datetime(2000, 1, 1)
 """Optuna wants times of its trials; no sampler reads them."""
@@ -39,48 +54,80 @@ class Kind:
     Attributes:
         max_objectives: more are refused.
         window: configurations it is shown.
+        make: (sampler's settings, seed) -> Optuna's sampler.
+        keeps: it finds its own state again in attributes of its trials and of the study.
+        outside: an installed package has it.
     """
 
     max_objectives: int
     window: int
+    make: Callable[["Sampler", int], BaseSampler]
+    keeps: bool = False
+    outside: bool = False
+
+
+def _tpe(settings: "Sampler", seed: int) -> BaseSampler:
+    conditional = any(dimension.when for dimension in settings.space.dimensions.values())
+    joint = len(settings.directions) == 1  # Optuna's own choice: dimensions apart where there are several
+    return TPESampler(
+        seed=seed, n_startup_trials=settings.startup, multivariate=joint, group=joint and conditional
+    )  # fmt: skip
+
+
+def _gp(settings: "Sampler", seed: int) -> BaseSampler:
+    return GPSampler(
+        seed=seed, n_startup_trials=settings.startup, deterministic_objective=False, warn_independent_sampling=False
+    )
 
 
 KINDS: dict[str, Kind] = {
-    "tpe": Kind(max_objectives=4, window=500),
-    "nsga2": Kind(max_objectives=3, window=500),
-    "nsga3": Kind(max_objectives=8, window=500),
-    "gp": Kind(max_objectives=3, window=150),
-    "random": Kind(max_objectives=8, window=0),
+    "tpe": Kind(4, 500, _tpe),
+    "nsga2": Kind(3, 500, lambda own, seed: NSGAIISampler(seed=seed, population_size=own.population), keeps=True),
+    "nsga3": Kind(8, 500, lambda own, seed: NSGAIIISampler(seed=seed, population_size=own.population), keeps=True),
+    "gp": Kind(3, 150, _gp),
+    "random": Kind(8, 0, lambda own, seed: RandomSampler(seed=seed)),
 }
 """NSGA-II's crowding distance says little beyond 3 objectives (use nsga3); the Gaussian process (stochastic objective:
 its noise is fitted) grows with the cube of the window, its hypervolume improvement with the number of objectives."""
+if find_spec("cmaes"):
+    KINDS["cmaes"] = Kind(
+        1, 500, lambda own, seed: CmaEsSampler(seed=seed, warn_independent_sampling=False), keeps=True
+    )
 
 
-def check_sampler(name: str, objectives: int) -> None:
-    """Raises InputError for an unknown sampler or more objectives than it takes."""
-    if name not in KINDS:
-        raise InputError(f"sampler {name!r}: unknown; allowed: {', '.join(KINDS)}")
-    if objectives > KINDS[name].max_objectives:
+def sampler_factory(name: str) -> Factory | None:
+    """What an installed package has under a name in the entry point group ``lora_study.samplers``.
+
+    Raises:
+        InputError: it does not load.
+    """
+    for entry in entry_points(group=GROUP, name=name):
+        try:
+            return entry.load()
+        except Exception as error:
+            raise InputError(f"sampler {name} (entry point {entry.value}): {_reason(error)}") from error
+    return None
+
+
+def kind_of(name: str, objectives: int) -> Kind:
+    """A sampler of the project or of an installed package.
+
+    Raises:
+        InputError: unknown, does not load, or more objectives than it takes.
+    """
+    kind = KINDS.get(name)
+    if kind is None and (factory := sampler_factory(name)) is not None:
+        return Kind(objectives, 500, lambda own, seed: factory(seed, list(own.directions)), keeps=True, outside=True)
+    if kind is None:
+        allowed = sorted(set(entry_points(group=GROUP).names) - set(KINDS))
+        raise InputError(f"sampler {name!r}: unknown; allowed: {', '.join([*KINDS, *allowed])}")
+    if objectives > kind.max_objectives:
         able = [other for other, kind in KINDS.items() if kind.max_objectives >= objectives]
         raise InputError(
-            f"sampler {name}: takes at most {KINDS[name].max_objectives} objectives, {objectives} are given; "
+            f"sampler {name}: takes at most {kind.max_objectives} objectives, {objectives} are given; "
             f"allowed: {', '.join(able) or 'fewer objectives'}"
         )
-
-
-class _Window(InMemoryStorage):
-    """The history, seen by Optuna as the trials of a study; new trials come after it."""
-
-    def __init__(self, past: list[FrozenTrial]) -> None:
-        super().__init__()
-        self.past = past
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        past = self.past if states is None else [trial for trial in self.past if trial.state in states]
-        own = super().get_all_trials(study_id, deepcopy, states)
-        return [*(copy.deepcopy(past) if deepcopy else past), *own]
+    return kind
 
 
 class Sampler:
@@ -91,20 +138,23 @@ class Sampler:
         seed: with it and the trial's number every suggestion has random numbers of its own.
         population: of the genetic samplers.
         startup: configurations with results before the sampler models anything; random until then.
+
+    Raises:
+        InputError: see ``kind_of``; or a sampler from outside fails.
     """
+
+    population: int
 
     def __init__(
         self, name: str, space: Space, directions: Sequence[Direction], seed: int, population: int, startup: int
     ) -> None:
-        check_sampler(name, len(directions))
+        self.kind = kind_of(name, len(directions))
         self.name, self.space, self.directions = name, space, list(directions)
         self.seed, self.population, self.startup = seed, population, startup
         self.distributions = {n: distribution(d) for n, d in space.dimensions.items() if not is_single(d)}
-        self.parents: dict[str, list[int]] = {}  # generation -> parents, of the genetic samplers
-
-    @property
-    def genetic(self) -> bool:
-        return self.name in ("nsga2", "nsga3")
+        self.attributes: dict[str, Any] = {}  # of the study
+        if self.kind.outside:
+            self.suggest(0, 0, [])
 
     def suggest(
         self, number: int, attempt: int, history: list[FrozenTrial], anyhow: bool = False
@@ -115,62 +165,60 @@ class Sampler:
             attempt: counts repeated suggestions for one trial (duplicates).
             anyhow: at random, whatever the sampler.
         """
-        state = np.random.SeedSequence([self.seed, number, attempt]).generate_state(1)
+        seed = int(np.random.SeedSequence([self.seed, number, attempt]).generate_state(1)[0])
+        try:
+            return self._suggest(KINDS["random"] if anyhow else self.kind, seed, history)
+        except Exception as error:
+            if not self.kind.outside:
+                raise
+            raise InputError(f"sampler {self.name}: {_reason(error)}") from error
+
+    def _suggest(
+        self, kind: Kind, seed: int, history: list[FrozenTrial]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:  # fmt: skip
+        storage = InMemoryStorage()
         # a Gaussian process of small matrices on all threads, beside busy workers, takes ten times as long as on one
         with warnings.catch_warnings(), threadpool_limits(1) if self.name == "gp" else nullcontext():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = self._sampler("random" if anyhow else self.name, int(state[0]))
-            storage = _Window(history)
-            study = optuna.create_study(storage=storage, sampler=sampler, directions=self.directions)
-            if self.genetic:
-                for key, parents in self.parents.items():
-                    storage.set_study_system_attr(study._study_id, key, parents)
+            study = optuna.create_study(storage=storage, sampler=kind.make(self, seed), directions=self.directions)
+            study.add_trials(history)
+            for key, value in self.attributes.items():
+                storage.set_study_system_attr(study._study_id, key, value)
             trial = study.ask()
             point: dict[str, Any] = {}
             for name, dimension in self.space.dimensions.items():
                 if self.space.active(name, point):
                     point[name] = _draw(trial, name, dimension)
-        memory: dict[str, Any] = {}
-        if self.genetic:
-            found = storage.get_study_system_attrs(study._study_id)
-            memory = {
-                "trial": storage.get_trial(trial._trial_id).system_attrs,
-                "parents": {key: parents for key, parents in found.items() if key not in self.parents},
-            }
-        return point, memory
+        if not kind.keeps:
+            return point, {}
+        # parents of a generation are kept by ids that hold in this study alone; they follow from its trials
+        found = {k: v for k, v in storage.get_study_system_attrs(study._study_id).items() if ":parent:" not in k}
+        changed = {key: value for key, value in found.items() if self.attributes.get(key) != value}
+        memory = {"trial": storage.get_trial(trial._trial_id).system_attrs, "study": changed}
+        return point, json.loads(json.dumps(memory))
 
     def remember(self, memory: Mapping[str, Any]) -> None:
-        """Take over the generation that a suggestion has opened; only the last two matter."""
-        self.parents = dict([*self.parents.items(), *memory.get("parents", {}).items()][-2:])
-
-    def indispensable(self) -> set[int]:
-        """Trials that must stay in the window: parents of the current generations."""
-        return {number - 1 for parents in self.parents.values() for number in parents}
+        """Take over what a suggestion has left in the study."""
+        self.attributes |= memory.get("study", {})
 
     def frozen(
-        self,
-        number: int,
-        point: Mapping[str, Any],
-        memory: Mapping[str, Any],
-        values: Sequence[float] | None,
-        violations: Mapping[str, float],
-        intermediate: Mapping[int, float],
-        pruned: bool,
+        self, configuration: Configuration, values: Sequence[float] | None, violations: Mapping[str, float]
     ) -> FrozenTrial:
-        """A configuration as Optuna sees it: COMPLETE with its estimate, PRUNED, or RUNNING while there is none."""
+        """A configuration as Optuna sees it: COMPLETE with its values, PRUNED, or RUNNING while there are none."""
+        pruned = configuration.state == "pruned"
         state = TrialState.PRUNED if pruned else TrialState.RUNNING if values is None else TrialState.COMPLETE
-        searched = [name for name in point if name in self.distributions]
+        searched = {name: value for name, value in configuration.point.items() if name in self.distributions}
         trial = FrozenTrial(
-            number=number + 1,  # the trial that is asked for is number 0 of its throw-away study
-            trial_id=number + 1,
+            number=configuration.number,
+            trial_id=configuration.number,
             state=state,
             value=None,
-            values=list(values) if state == TrialState.COMPLETE and values is not None else None,
-            params={name: point[name] for name in searched},
+            values=values if state == TrialState.COMPLETE else None,
+            params=searched,
             distributions={name: self.distributions[name] for name in searched},
             user_attrs={},
-            system_attrs=dict(memory.get("trial", {})),
-            intermediate_values=dict(intermediate) if pruned else {},
+            system_attrs=dict(configuration.memory.get("trial", {})),
+            intermediate_values=dict(configuration.intermediate) if pruned else {},
             datetime_start=EPOCH,
             datetime_complete=None if state == TrialState.RUNNING else EPOCH,
         )
@@ -185,26 +233,6 @@ class Sampler:
             for name, value in point.items()
         )
 
-    def _sampler(self, name: str, state: int) -> BaseSampler:
-        if name == "tpe":
-            conditional = any(dimension.when for dimension in self.space.dimensions.values())
-            joint = len(self.directions) == 1  # Optuna's own choice: dimensions apart where there are several
-            return TPESampler(
-                seed=state, n_startup_trials=self.startup, multivariate=joint, group=joint and conditional
-            )
-        if name == "gp":
-            return GPSampler(
-                seed=state,
-                n_startup_trials=self.startup,
-                deterministic_objective=False,
-                warn_independent_sampling=False,
-            )
-        if name == "nsga2":
-            return NSGAIISampler(seed=state, population_size=self.population)
-        if name == "nsga3":
-            return NSGAIIISampler(seed=state, population_size=self.population)
-        return RandomSampler(seed=state)
-
 
 def distribution(dimension: Dimension) -> BaseDistribution:
     """Optuna's distribution of a dimension that varies."""
@@ -214,6 +242,10 @@ def distribution(dimension: Dimension) -> BaseDistribution:
         return CategoricalDistribution(dimension.options)
     assert not isinstance(dimension, Fixed)
     return IntDistribution(dimension.low, dimension.high, log=dimension.log, step=dimension.step)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _draw(trial: optuna.Trial, name: str, dimension: Dimension) -> Any:

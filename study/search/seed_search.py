@@ -4,20 +4,21 @@ All decisions follow from the constructor's arguments and the order of tells, so
 exactly. Optuna only suggests points (``samplers``); how many seeds a configuration gets is decided in ``contest``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from search_spaces.space import Space
 from study.search.candidates import Configuration, Estimates, Job, Ranked
 from study.search.contest import Contest
 from study.search.history import History
-from study.search.options import check_search, default_schedule, enqueued_points, search_seeds
-from study.search.racing import Milestones, SeedSchedule, StepSchedule
+from study.search.options import check_search, enqueued_points, search_seeds
+from study.search.racing import DEFAULT_RACE, Milestones, SeedSchedule, StepSchedule
 from study.search.samplers import Sampler
-from study.search.statistics import SeedResult, check_reported, imputed, parse_constraint, sense, summarise
+from study.search.statistics import SeedResult, check_reported, early, imputed, parse_constraint, sense, summarise
 from study.spec import Objective
 from trainables.errors import InputError
 
+Known = Callable[[Mapping[str, Any]], Mapping[str, float]]
 JOURNAL_VERSION = 1
 ATTEMPTS = 8
 """Suggestions that a sampler may make for one trial before points are drawn at random, as often again."""
@@ -29,10 +30,13 @@ class SeedSearch:
     Args:
         objectives: what configurations are compared by; several: Pareto order.
         constraints: such as ``collapse_rate<=0.1`` or ``trainable_params<=100000``.
-        sampler: tpe, nsga2, nsga3, gp or random.
-        schedule: default: ``options.default_schedule``.
-        trials: configurations at most, duplicates included; default: as many as ``replicas`` allows.
-        replicas: seeds of configurations at most; what the race leaves of them goes to the best that it held back.
+        sampler: see ``samplers.kind_of``.
+        schedule: default: ``DEFAULT_RACE``.
+        trials: configurations at most, duplicates included, infeasible ones aside; default: as many as ``replicas``
+            allows.
+        replicas: seeds of configurations at most. What the race leaves of them goes to new configurations and to the
+            best that it held back, so that fewer are left than the cheapest step takes that is still there: the first
+            rung's seeds while there are ``trials``, else the next rung of a configuration that waits.
         seed: of the suggestions.
         enqueue: configuration fields that are tried first.
         seeds: the seeds in the order in which every configuration gets them; default: 0, 1, 2, ...
@@ -42,6 +46,8 @@ class SeedSearch:
         population: of the genetic samplers.
         bounds: metric -> its lowest and highest possible value, where known: the worse one is what a failed seed
             counts as.
+        known: fields of a configuration -> its ``PARAMETERS``; with it one that violates a constraint on them is not
+            trained.
 
     Raises:
         InputError: arguments that do not fit each other; one line.
@@ -52,12 +58,13 @@ class SeedSearch:
         schedule: SeedSchedule | None = None, trials: int | None = None, replicas: int | None = None, seed: int = 0,
         enqueue: Sequence[Mapping[str, Any]] = (), seeds: Sequence[int] | None = None,
         stopping: StepSchedule | None = None, shrunk: bool = True, startup: int = 10, population: int = 20,
-        bounds: Mapping[str, tuple[float | None, float | None]] | None = None,
+        bounds: Mapping[str, tuple[float | None, float | None]] | None = None, known: Known | None = None,
     ) -> None:  # fmt: skip
-        schedule = schedule or default_schedule(objectives)
+        schedule = schedule or SeedSchedule.parse(DEFAULT_RACE)
         self.objectives, self.seeds = tuple(objectives), search_seeds(seeds, schedule)
         check_search(self.objectives, schedule, trials, replicas, stopping)
         self.constraints = tuple(parse_constraint(text, self.objectives) for text in constraints)
+        self.known, self.early = known, [constraint for constraint in self.constraints if early(constraint)]
         self.sampler = Sampler(sampler, space, [sense(o) for o in self.objectives], seed, population, startup)
         self.queue = enqueued_points(space, enqueue)
         estimates = Estimates(self.objectives, self.constraints, self.seeds, schedule.totals, bounds or {})
@@ -103,14 +110,19 @@ class SeedSearch:
 
     def ask(self) -> Job | None:
         """The next job; None when nothing can start now (wait for a ``tell``) or the search has finished."""
-        while (kind := self.contest.next()) is not None:
-            if kind == "promotion":
-                return self._promote()
+        while not self.finished:
+            if (found := self.contest.promotion()) is not None:
+                return self._log_job(self.contest.promote(*found))
+            if not self.contest.open:
+                break
             point, memory, enqueued = self._propose()
-            known = self.contest.known(point)
-            if known is None:
+            if (of := self.contest.known(point)) is not None:
+                self._duplicate(of, memory)
+            elif known := self._infeasible(point):
+                self._refuse(point, memory, enqueued, known)
+            else:
                 return self._start(point, memory, enqueued)
-            self._duplicate(known, memory)
+        self.contest.settle()
         return None
 
     def tell(self, job: Job, results: Mapping[int, SeedResult]) -> None:
@@ -120,6 +132,10 @@ class SeedSearch:
             InputError: a finished seed lacks the metric of an objective or constraint.
             ValueError: the job is not in flight, or other seeds than the job's.
         """
+        self._tell(job, results)
+        self.contest.settle()
+
+    def _tell(self, job: Job, results: Mapping[int, SeedResult]) -> None:
         self._check(job, results)
         check_reported(results, self.objectives, "objective")
         check_reported(results, [constraint.objective for constraint in self.constraints], "constraint")
@@ -189,24 +205,23 @@ class SeedSearch:
                 self._apply(event)
             except (KeyError, ValueError, TypeError) as error:
                 raise InputError(f"journal: event {index} does not follow from those before it ({error})") from error
+        self.contest.settle()
 
     def _apply(self, event: Mapping[str, Any]) -> None:
+        """Do again what was done; whether it would be done so today is not asked."""
         kind, trial = event["event"], event["trial"]
         if kind in ("tell", "step"):
-            job = self.contest.jobs[trial]
             results = {int(seed): SeedResult.model_validate(result) for seed, result in event["results"].items()}
             if kind == "tell":
-                self.tell(job, results)
+                self._tell(self.contest.jobs[trial], results)
             else:
-                self.report_intermediate(job, event["step"], results)
-            return
-        expected = "promotion" if event.get("rung", 0) > 0 else "trial"
-        if self.contest.next() != expected:
-            raise ValueError(f"{expected} of trial {trial}, {self.contest.next()} is next")
-        if kind == "duplicate":
+                self.report_intermediate(self.contest.jobs[trial], event["step"], results)
+        elif kind == "duplicate":
             self._duplicate(event["of"], event["memory"])
-        elif expected == "promotion":
-            self._promote()
+        elif kind == "infeasible":
+            self._refuse(dict(event["point"]), event["memory"], event["enqueued"], event["known"])
+        elif event["rung"]:
+            self._log_job(self.contest.promote(trial, event["rung"]))
         else:
             self._start(dict(event["point"]), event["memory"], event["enqueued"])
         if {key: self._events[-1][key] for key in event} != dict(event):
@@ -216,8 +231,8 @@ class SeedSearch:
         number = self.contest.number
         history = self.history.trials()
         if number < len(self.queue):
-            # the genetic samplers count an enqueued trial into a generation, as Optuna does
-            memory = self.sampler.suggest(number, 0, history)[1] if self.sampler.genetic else {}
+            # what keeps its state counts an enqueued trial, as in Optuna
+            memory = self.sampler.suggest(number, 0, history)[1] if self.sampler.kind.keeps else {}
             return self.queue[number], memory, True
         point: dict[str, Any] = {}
         memory = {}
@@ -233,8 +248,21 @@ class SeedSearch:
         self.history.changed(self.configurations[job.trial_number])
         return self._log_job(job, point=point, memory=memory, enqueued=enqueued)
 
-    def _promote(self) -> Job:
-        return self._log_job(self.contest.promote())
+    def _infeasible(self, point: Mapping[str, Any]) -> Mapping[str, float]:
+        """What is known of a point before training, if that violates a constraint."""
+        if self.known is None or not self.early:
+            return {}
+        known = self.known(self.sampler.space.fields(point))
+        return known if any(c.violation(known[c.objective.metric]) > 0 for c in self.early) else {}
+
+    def _refuse(
+        self, point: dict[str, Any], memory: dict[str, Any], enqueued: bool, known: Mapping[str, float]
+    ) -> None:  # fmt: skip
+        configuration = self.contest.refuse(point, memory, enqueued, known)
+        self.sampler.remember(memory)
+        self.history.changed(configuration)
+        content = {"known": dict(known), "point": point, "memory": memory, "enqueued": enqueued}
+        self._log("infeasible", configuration.number, **content)
 
     def _duplicate(self, of: int, memory: dict[str, Any]) -> None:
         self.sampler.remember(memory)

@@ -17,6 +17,7 @@ from analysis.objective_labels import objective_label
 from study.resolved import Status
 from study.spec import Frozen, Objective
 from trainables.errors import InputError
+from trainables.registry import PARAMETERS
 
 MEANS = frozenset({"mean", "iqm"})
 """Statistics of which one seed is an unbiased, if noisy, measurement."""
@@ -99,6 +100,11 @@ def parse_constraint(text: str, objectives: Sequence[Objective]) -> Constraint:
     else:
         objective = Objective(metric=name, direction="minimize" if relation == "<=" else "maximize")
     return Constraint(objective=objective, text=f"{name}{relation}{match[3]}", bound=bound)
+
+
+def early(constraint: Constraint) -> bool:
+    """Whether it is known before training if a configuration meets it."""
+    return constraint.objective.metric in PARAMETERS and constraint.objective.over_seeds == "mean"
 
 
 def check_objective(objective: Objective, seeds: int) -> None:
