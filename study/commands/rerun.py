@@ -4,6 +4,7 @@ the tensors of its last checkpoint."""
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from torch import Tensor
 from analysis.provenance_differences import provenance_differences
 from analysis.records import Run, read_run
 from analysis.row_differences import compare_rows
-from study.plugins import trainable_of
+from study.plugins import SOURCE, trainable_of
 from study.ray_tune.resources import this_machine, worker_environment
 from study.records.provenance import SOURCE_ROOT, collect
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
@@ -63,6 +64,8 @@ def rerun(path: Path, replica_id: str, out: Path | None, as_json: bool) -> int:
     study = _study(original, trial, seed)
     with tempfile.TemporaryDirectory(prefix="lora-study-rerun-") as temporary:
         again = RunDirectory.create(target or Path(temporary) / "run", study)
+        if study.origin:
+            shutil.copytree(original.path / SOURCE, again.path / SOURCE)
         print(f"training {replica_id} again: {trial.configuration}, seed {seed}", file=sys.stderr)
         _train_in_worker(again)
         if target:
@@ -133,7 +136,9 @@ def _study(original: RunDirectory, trial: TrialSpec, seed: int) -> ResolvedStudy
             "run_id": new_run_id(), "seeds": (seed,), "trials": (trial.model_copy(update={"seeds": (seed,)}),),
             "configurations": {trial.configuration: trial.params}, "budget_min": None,
             "resources": study.resources.model_copy(update={"pack": 1, "max_concurrent": 1}),
-            "provenance": collect(command_line(), materials.data_hash, materials.weights_hash),
+            "provenance": collect(
+                command_line(), materials.data_hash, materials.weights_hash, study.origin.source_hash if study.origin else None
+            ),
         }
     )  # fmt: skip
 
@@ -143,7 +148,7 @@ def _train_in_worker(run: RunDirectory) -> None:
     paths = os.pathsep.join(filter(None, (str(SOURCE_ROOT), os.environ.get("PYTHONPATH"))))
     environment = os.environ | worker_environment(run.study.resources.device) | {"PYTHONPATH": paths}
     code = "import sys, pathlib, study.commands.rerun as rerun; rerun.train_here(pathlib.Path(sys.argv[1]))"
-    words = [sys.executable, "-c", code, str(run.path)]
+    words = [sys.executable, "-P", "-c", code, str(run.path)]  # -P: what lies in the current folder is not ours
     done = subprocess.run(words, env=environment, stdout=subprocess.DEVNULL, check=False)  # stdout is for the result
     ((trial, seed),) = run.replicas
     if run.outcome(trial.replica_id(seed)) is None:

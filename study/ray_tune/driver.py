@@ -65,9 +65,9 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     for trial, seed in left:
         tracker.finish_replica(trial.replica_id(seed), "interrupted", {})
     export(run)
-    if session.breach:
+    if breach := session.breach or _all_diverged(run):
         tracker.close()
-        raise InputError(session.breach)
+        raise InputError(breach)
     report = build_report(run.path)
     for trial in run.trials:
         tracker.finish_trial(trial.trial_id, *_aggregate(run, trial, report))
@@ -82,6 +82,14 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     budget_spent = study.budget_min is not None and now - started >= study.budget_min * 60
     open_end = bool(left) or (work is not None and not work.search.finished)
     return Finished(report, split, warnings, open_end and not budget_spent, open_end and budget_spent, len(left))
+
+
+def _all_diverged(run: RunDirectory) -> str:
+    """Of a study from outside: that no replica gave a number; else nothing."""
+    outcomes = [run.outcome(trial.replica_id(seed)) for trial, seed in run.replicas]
+    if run.study.origin is None or any(outcome is None or outcome.status != "diverged" for outcome in outcomes):
+        return ""
+    return f"all {len(outcomes)} replicas diverged: a metric of train(config, seed) is not finite in any of them"
 
 
 def _beginning(run: RunDirectory, work: SearchRun | None) -> str:

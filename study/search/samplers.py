@@ -82,13 +82,14 @@ def _gp(settings: "Sampler", seed: int) -> BaseSampler:
 
 KINDS: dict[str, Kind] = {
     "tpe": Kind(4, 500, _tpe),
-    "nsga2": Kind(3, 500, lambda own, seed: NSGAIISampler(seed=seed, population_size=own.population), keeps=True),
-    "nsga3": Kind(8, 500, lambda own, seed: NSGAIIISampler(seed=seed, population_size=own.population), keeps=True),
+    "nsga2": Kind(3, 200, lambda own, seed: NSGAIISampler(seed=seed, population_size=own.population), keeps=True),
+    "nsga3": Kind(8, 200, lambda own, seed: NSGAIIISampler(seed=seed, population_size=own.population), keeps=True),
     "gp": Kind(3, 150, _gp),
     "random": Kind(8, 0, lambda own, seed: RandomSampler(seed=seed)),
 }
 """NSGA-II's crowding distance says little beyond 3 objectives (use nsga3); the Gaussian process (stochastic objective:
-its noise is fitted) grows with the cube of the window, its hypervolume improvement with the number of objectives."""
+its noise is fitted) grows with the cube of the window, its hypervolume improvement with the number of objectives. The
+genetic ones need the latest generations and the best, and choose the parents of each anew."""
 if find_spec("cmaes"):
     KINDS["cmaes"] = Kind(
         1, 500, lambda own, seed: CmaEsSampler(seed=seed, warn_independent_sampling=False), keeps=True
@@ -128,6 +129,15 @@ def kind_of(name: str, objectives: int) -> Kind:
             f"allowed: {', '.join(able) or 'fewer objectives'}"
         )
     return kind
+
+
+class Shown(FrozenTrial):
+    """A trial that no study changes, so that giving it to the next one takes no deep copy."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Shown":
+        new = Shown.__new__(Shown)
+        vars(new).update(vars(self))
+        return new
 
 
 class Sampler:
@@ -181,20 +191,21 @@ class Sampler:
         with warnings.catch_warnings(), threadpool_limits(1) if self.name == "gp" else nullcontext():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study = optuna.create_study(storage=storage, sampler=kind.make(self, seed), directions=self.directions)
-            study.add_trials(history)
+            for trial in history:  # ``study.add_trials`` without its checks, which take as long as the suggestion
+                storage.create_new_trial(study._study_id, trial)
             for key, value in self.attributes.items():
                 storage.set_study_system_attr(study._study_id, key, value)
-            trial = study.ask()
+            asked = study.ask()
             point: dict[str, Any] = {}
             for name, dimension in self.space.dimensions.items():
                 if self.space.active(name, point):
-                    point[name] = _draw(trial, name, dimension)
+                    point[name] = _draw(asked, name, dimension)
         if not kind.keeps:
             return point, {}
         # parents of a generation are kept by ids that hold in this study alone; they follow from its trials
         found = {k: v for k, v in storage.get_study_system_attrs(study._study_id).items() if ":parent:" not in k}
         changed = {key: value for key, value in found.items() if self.attributes.get(key) != value}
-        memory = {"trial": storage.get_trial(trial._trial_id).system_attrs, "study": changed}
+        memory = {"trial": storage.get_trial(asked._trial_id).system_attrs, "study": changed}
         return point, json.loads(json.dumps(memory))
 
     def remember(self, memory: Mapping[str, Any]) -> None:
@@ -208,7 +219,7 @@ class Sampler:
         pruned = configuration.state == "pruned"
         state = TrialState.PRUNED if pruned else TrialState.RUNNING if values is None else TrialState.COMPLETE
         searched = {name: value for name, value in configuration.point.items() if name in self.distributions}
-        trial = FrozenTrial(
+        trial = Shown(
             number=configuration.number,
             trial_id=configuration.number,
             state=state,

@@ -14,6 +14,7 @@ from trainables.errors import ContractError, InputError
 from trainables.methods.plain import PlainConfig, plain
 from trainables.packs.checkpoint import Checkpoints
 
+DEEP = "analysis/deep.py"
 STUDY = """
 from lora_study import Objective, Study
 
@@ -107,8 +108,11 @@ def test_a_run_trains_from_its_copy_when_the_file_is_gone(tmp_path: Path) -> Non
     spec.load().train(config, [0], lambda new: rows.extend(new[0]), checkpoints)
     assert [row["value"] for row in rows if row["phase"] == "final"] == [0.35]
     assert trainable_of(resolved, tmp_path / "run") is not None
-    (module,) = (m for name, m in sys.modules.items() if name.endswith(".helper") and "99" not in str(m.BASE))
-    assert tmp_path / "lab" / "helper.py" == module.HERE  # data beside the file are found where they were
+    copies = (vars(module) for name, module in sys.modules.items() if name.endswith(".mine"))
+    (here,) = {
+        content["HERE"] for content in copies if content.get("BASE") == 0.25 and "run" in content["__spec__"].origin
+    }
+    assert here == tmp_path / "lab" / "helper.py"  # data beside the file are found where they were
 
 
 def test_an_entry_point_is_listed_run_and_refused(

@@ -80,7 +80,7 @@ EPOCHS: dict[str, Metric] = {
     "final_top1": _fraction(label="final top-1", front=1),
     "best_top1": _fraction(label="best top-1"),
     "best_epoch": Metric("minimize", "epochs", low=0.0, label="best epoch"),
-    "final_ece": _fraction("minimize", label="final ECE", front=4),
+    "final_ece": _fraction("minimize", label="ECE", front=4),
     "final_ece_batch": _fraction("minimize", label="final ECE of batches"),
     "ece_near_best": _fraction("minimize", label="ECE near best"),
     "ece_batch_near_best": _fraction("minimize", label="ECE of batches near best"),

@@ -13,7 +13,7 @@ from safetensors import safe_open
 import trainables
 from trainables.embedded.glyphs import GLYPHS100, PRETRAINING_GLYPHS, clean_mask, fonts_with, render
 
-WEIGHTS = Path(trainables.__file__).parent / "weights" / "glyph_vit.safetensors"
+WEIGHTS = Path(trainables.__file__).parent / "embedded" / "weights" / "glyph_vit.safetensors"
 METADATA = {
     *("timm", "img_size", "patch_size", "embed_dim", "depth", "num_heads", "mean", "std", "pretrain", "seed", "steps"),
     *("val_acc", "linear_probe_glyphs100", "versions", "characters", "characters_sha256"),

@@ -22,6 +22,7 @@ from trainables.methods.hybrid import HybridRun, check, count_parameters, train
 from trainables.metrics import calibration
 from trainables.metrics.accuracy import all_logits
 from trainables.metrics.diagnostics import StepClock
+from trainables.metrics.finals import EPOCHS
 from trainables.models.vision import load_backbone
 from trainables.packs.tuned import TunedReplicas
 from trainables.peft.norms import NormAffine
@@ -108,6 +109,7 @@ def test_rows_are_the_vocabulary_of_the_report(tiny_backbone: str, tmp_path: Pat
     expected |= {("calibration", f"{n}_{when}") for n in ("top1", "ece", "nll") for when in ("before", "after")}
     expected |= {("timing", f"{name}_s") for name in ("data", "train", "eval", "checkpoint", "step_time")}
     expected |= {("timing", name) for name in ("peak_memory_mib", "step_share_s", "pack")}
+    expected |= {("final", name) for name in EPOCHS if "_val_" not in name}
     assert {(row["phase"], row["name"]) for row in rows} == expected
     assert all(row["task"] is None and row["epoch"] in (0, 1) for row in rows)
     assert len(values(rows, "eval", "top1")) == 2 and len(values(rows, "timing", "data_s")) == 1

@@ -92,7 +92,7 @@ def test_a_search_never_predicts_a_test_image_and_trains_the_same(
     for name in ("FrozenBackbone", "Ablation"):
         monkeypatch.setattr(f"trainables.metrics.boundary.{name}", None)  # what would look at test images
     searched = run(config(tiny_backbone, data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
-    assert {row["phase"] for row in searched} == {"train", "val", "timing"}
+    assert {row["phase"] for row in searched} == {"train", "val", "timing", "final"}
     assert len(values(searched, "val", "accuracy")) == 4
     for phase, name in (("val", "accuracy"), ("train", "loss")):
         assert values(searched, phase, name) == values(tested, phase, name)

@@ -120,6 +120,10 @@ def test_rows_are_the_vocabulary_of_the_report(make, tmp_path: Path) -> None:
     expected |= {(phase, name) for phase in ("eval", "val", "curve") for name in ("top1", "ece", "nll")}
     expected |= {("diagnostics", "delta_norm"), ("timing", "peak_memory_mib"), ("timing", "pack")}
     expected |= {("timing", f"{name}_s") for name in ("data", "train", "eval", "checkpoint", "step_time", "step_share")}
+    expected |= {
+        ("final", name) for name in RANK if not name.startswith(("ece_batch", "final_ece_batch", "temperature"))
+    }
+    expected -= {("final", "ece_after_temperature")}
     assert {(row["phase"], row["name"]) for row in rows} == expected
     steps = [row["step"] for row in rows if row["name"] == "top1" and row["phase"] in ("curve", "eval")]
     assert steps == [0, 2, 5, 7, 10]  # 72 of 90 texts in batches of 16: before the first step, and twice an epoch
@@ -131,8 +135,10 @@ def test_a_search_does_not_see_test_texts(make, tmp_path: Path) -> None:
     tested = run(make(data=data), (3,), tmp_path / "tested")[3]
     searched = run(make(data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
     assert not [row for row in searched if row["phase"] in ("eval", "curve")]
-    kept = [row for row in tested if row["phase"] not in ("eval", "curve")]
-    assert numbers(searched) == numbers(kept)
+    kept, also = (
+        [row for row in rows if row["phase"] not in ("eval", "curve", "final")] for rows in (tested, searched)
+    )
+    assert numbers(also) == numbers(kept)
     finals = {row["name"]: row["value"] for row in searched if row["phase"] == "final" and row["epoch"] == 1}
     assert finals["final_val_top1"] == values(tested, "val", "top1")[-1] and "final_top1" not in finals
     assert {name for name, metric in RANK.items() if metric.held_out} <= set(finals)
