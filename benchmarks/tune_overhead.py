@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.sections import circumstances, write_section  # noqa: E402
 from search_spaces.nested import NESTED  # noqa: E402
 from study.search.candidates import Job  # noqa: E402
-from study.search.racing import SeedSchedule  # noqa: E402
+from study.search.racing import DEFAULT_RACE, SeedSchedule  # noqa: E402
 from study.search.seed_search import SeedSearch  # noqa: E402
 from study.search.statistics import SeedResult  # noqa: E402
 from study.spec import Objective  # noqa: E402
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--schedule", help="default: the search's own")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    schedule = SeedSchedule.parse(options.schedule) if options.schedule else SeedSchedule()
+    schedule = SeedSchedule.parse(options.schedule or DEFAULT_RACE)
     for what in [options.what] if options.what else ["tune", "virtual"]:
         samplers = ["tpe"] if what == "tune" else ["tpe", "nsga2", "random"]
         for sampler in [options.sampler] if options.sampler else samplers:
@@ -140,9 +140,9 @@ class Instant:
     def __init__(self) -> None:
         self.jobs = 0
 
-    def begin(self, job: Job) -> dict[str, Any]:
+    def begin(self, job: Job) -> list[dict[str, Any]]:
         self.jobs += 1
-        return {"params": job.params, "seeds": list(job.seeds)}
+        return [{"params": job.params, "seeds": list(job.seeds)}]
 
     def results(self, job: Job, error: bool) -> dict[int, SeedResult]:
         return {seed: SeedResult(metrics=measured(job.params, seed)) for seed in job.seeds}

@@ -131,14 +131,13 @@ def _study(original: RunDirectory, trial: TrialSpec, seed: int) -> ResolvedStudy
     """The study with this replica alone, and the provenance of here and now."""
     study, spec = original.study, trainable_of(original.study, original.path)
     materials = spec.load().materials([spec.config.model_validate(trial.params)], True)
+    outside = study.origin.source_hash if study.origin else None
     return study.model_copy(
         update={
             "run_id": new_run_id(), "seeds": (seed,), "trials": (trial.model_copy(update={"seeds": (seed,)}),),
             "configurations": {trial.configuration: trial.params}, "budget_min": None,
             "resources": study.resources.model_copy(update={"pack": 1, "max_concurrent": 1}),
-            "provenance": collect(
-                command_line(), materials.data_hash, materials.weights_hash, study.origin.source_hash if study.origin else None
-            ),
+            "provenance": collect(command_line(), materials.data_hash, materials.weights_hash, outside),
         }
     )  # fmt: skip
 

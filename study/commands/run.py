@@ -9,15 +9,16 @@ from rich.console import Console
 from rich.table import Table
 
 from search_spaces.dimensions import show as show_value
-from study.plugins import keep_source
+from study.plugins import find_study, keep_source
 from study.ray_tune.resources import Machine, this_machine
 from study.records.run_directory import RunDirectory
 from study.resolve.options import Options
 from study.resolve.study import resolve
 from study.resolved import ResolvedSearch, ResolvedStudy
 from study.search.options import describe_search
-from study.search.plan import new_search
+from study.search.plan import known_before, new_search
 from trainables.errors import InputError
+from trainables.registry import TrainableSpec
 
 INTERRUPTED = 130
 SUGGESTIONS = 3
@@ -72,7 +73,7 @@ def dry_run(options: Options, address: str, as_json: bool) -> None:
         )  # fmt: skip
     Console().print(table)
     if study.search:
-        _show_search(study, study.search)
+        _show_search(study, study.search, find_study(options.name)[0].trainable)
 
 
 def _number(parameters: int) -> str:
@@ -80,7 +81,7 @@ def _number(parameters: int) -> str:
     return f"{parameters:,}" if parameters else "–"
 
 
-def _show_search(study: ResolvedStudy, search: ResolvedSearch) -> None:
+def _show_search(study: ResolvedStudy, search: ResolvedSearch, spec: TrainableSpec) -> None:
     """The space, what is searched for, and what follows the configurations above."""
     console = Console(highlight=False, markup=False, soft_wrap=True)
     console.print(f"\nsearch space (sha256 {search.space_sha256[:12]})")
@@ -89,7 +90,7 @@ def _show_search(study: ResolvedStudy, search: ResolvedSearch) -> None:
     console.print("\nsearch")
     for name, text in describe_search(search).items():
         console.print(f"  {name:<12} {text}")
-    ahead = new_search(study)
+    ahead = new_search(study, known_before(study, spec))
     jobs = [ahead.ask() for _ in range(min(search.trials, len(search.enqueue) + SUGGESTIONS))]
     if suggested := [job for job in jobs[len(search.enqueue) :] if job]:
         console.print("\nfirst suggestions, each on seeds " + ", ".join(map(str, suggested[0].seeds)))

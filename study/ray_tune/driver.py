@@ -54,7 +54,6 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
                 tuner.start_ray(address, study.resources.device, this_machine())
             try:
                 if work is None:
-                    tuner.decide_pack(run, progress)
                     tuner.fit(run, tracker, progress, session)
                 else:
                     tuner.search(work, session)
@@ -99,7 +98,6 @@ def _beginning(run: RunDirectory, work: SearchRun | None) -> str:
     together = f"{study.resources.pack} replicas a pack"
     if work and study.search:
         what = f"{study.search.trials} configurations, {study.search.schedule} seeds, {study.search.sampler}"
-        together = "the seeds of a job a pack"
     return (
         f"{study.study}: {', '.join(filter(None, (what, study.length, study.material)))}\n"
         f"{study.resources.max_concurrent} packs at once on {study.resources.device}, {together}; "

@@ -15,7 +15,7 @@ from typing import Any
 from study.plugins import trainable_of
 from study.ray_tune.worker import prepare_device
 from study.records.run_directory import RunDirectory
-from study.resolved import ResolvedStudy, TrialSpec
+from study.resolved import TrialSpec
 
 WARM_UP_STEPS = 2
 MEASURED_STEPS = 10
@@ -33,23 +33,27 @@ def pack_task(run: RunDirectory, trial: TrialSpec, seeds: Sequence[int]) -> dict
     }  # fmt: skip
 
 
+def cut(run: RunDirectory, seeds: Sequence[int]) -> list[Sequence[int]]:
+    """Seeds of one configuration, as many together as was asked for or decided."""
+    size = run.study.resources.pack
+    assert size != "auto"
+    return [seeds[start : start + size] for start in range(0, len(seeds), size)]
+
+
 def packs(run: RunDirectory) -> list[dict[str, Any]]:
     """The unfinished replicas, cut into packs: seed by seed over all configurations, so that every configuration has
     results early and comparisons are paired."""
-    size = run.study.resources.pack
-    assert size != "auto"
     waiting: dict[str, list[int]] = {}
     specs = {trial.trial_id: trial for trial in run.trials}
     for trial, seed in run.unfinished():
         waiting.setdefault(trial.trial_id, []).append(seed)
-    cut = [
-        (start, list(specs).index(trial_id), trial_id, seeds[start : start + size])
-        for trial_id, seeds in waiting.items()
-        for start in range(0, len(seeds), size)
+    found = [
+        (turn, place, pack_task(run, specs[trial_id], seeds))
+        for trial_id, own in waiting.items()
+        for turn, seeds in enumerate(cut(run, own))
+        for place in [list(specs).index(trial_id)]
     ]
-    return [
-        pack_task(run, specs[trial_id], seeds) for _, _, trial_id, seeds in sorted(cut, key=lambda entry: entry[:2])
-    ]
+    return [task for *_, task in sorted(found, key=lambda entry: entry[:2])]
 
 
 @dataclass(frozen=True)
@@ -60,19 +64,19 @@ class Choice:
     reason: str
 
 
-def choose(study: ResolvedStudy, step_s: Callable[[int], float]) -> Choice:
-    """Take the pack size for which the study ends first, trying larger ones as long as they pay.
+def choose(jobs: Mapping[int, int], at_once: int, step_s: Callable[[int], float]) -> Choice:
+    """Take the pack size for which all jobs end first, trying larger ones as long as they pay.
 
     Args:
+        jobs: replicas of a job, which can be trained together -> how many such jobs there are.
+        at_once: packs that run side by side.
         step_s: pack size -> seconds of one training step of such a pack; infinite where it does not fit into memory.
     """
     measured: dict[int, float] = {}
     best = 1
-    for size in sizes(len(study.seeds)):
+    for size in sizes(max(jobs)):
         measured[size] = step_s(size)
-        if size == 1:
-            continue
-        if _span(study, size, measured[size]) > WORTH * _span(study, best, measured[best]):
+        if size > 1 and _span(jobs, at_once, size, measured) > WORTH * _span(jobs, at_once, best, measured):
             break
         best = size
     return Choice(best, _reason(best, measured))
@@ -83,10 +87,13 @@ def sizes(seeds: int) -> list[int]:
     return [2**n for n in range(seeds.bit_length()) if 2**n < seeds] + [seeds]
 
 
-def _span(study: ResolvedStudy, size: int, step_s: float) -> float:
-    """Seconds that the study takes for one step of every replica, packs running side by side undisturbed."""
-    packs = len(study.trials) * math.ceil(len(study.seeds) / size)
-    return math.ceil(packs / study.resources.max_concurrent) * step_s
+def _span(jobs: Mapping[int, int], at_once: int, size: int, step_s: Mapping[int, float]) -> float:
+    """Seconds that all jobs take for one step of every replica, packs running side by side undisturbed."""
+    seconds = 0.0
+    for replicas, number in jobs.items():
+        step = min(tried for tried in step_s if tried >= min(size, replicas))
+        seconds += math.ceil(number * math.ceil(replicas / size) / at_once) * step_s[step]
+    return seconds
 
 
 def _reason(best: int, measured: Mapping[int, float]) -> str:
@@ -131,11 +138,10 @@ def measure(task: dict[str, Any]) -> float:
     return counted[len(counted) // 2]
 
 
-def measurements(run: RunDirectory) -> Callable[[int], dict[str, Any]]:
-    """Pack size -> argument of ``measure``: the configuration with the most trainable parameters, first seeds."""
-    study = run.study
-    largest = max(study.trials, key=lambda trial: trial.trainable_params)
+def measurements(run: RunDirectory, trials: Sequence[TrialSpec]) -> Callable[[int], dict[str, Any]]:
+    """Pack size -> argument of ``measure``: the configuration with the most trainable parameters."""
+    largest = max(trials, key=lambda trial: trial.trainable_params)
     return lambda size: {
-        "run_dir": str(run.path), "params": largest.params, "seeds": list(largest.seeds[:size]),
-        "device": study.resources.device,
+        "run_dir": str(run.path), "params": largest.params, "seeds": list(range(size)),
+        "device": run.study.resources.device,
     }  # fmt: skip

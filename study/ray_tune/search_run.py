@@ -1,22 +1,27 @@
 """A search in a run directory: its journal, its jobs as packs, the confirmation of the best on fresh seeds."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from study.plugins import trainable_of
-from study.ray_tune.packs import pack_task, packs
+from study.ray_tune.packs import cut, pack_task, packs
 from study.ray_tune.worker import STOP_FILE
 from study.records.run_directory import RunDirectory
 from study.resolved import ResolvedStudy, TrialSpec
 from study.search.candidates import Job
 from study.search.journal import JOURNAL_FILE, JournalWriter, read_journal
-from study.search.plan import restored, trial_of
+from study.search.plan import known_before, restored, trial_of
+from study.search.samplers import random_fields
 from study.search.seed_search import SeedSearch
 from study.search.statistics import SeedResult
 from study.terminal.progress import Progress
 from study.tracking.tracker import Tracker
 from trainables.configs import TrainableConfig
+
+SAMPLES = 32
+"""Random configurations of a space that are looked at for their size."""
 
 
 def confirmed(study: ResolvedStudy, search: SeedSearch) -> list[int]:
@@ -29,16 +34,24 @@ def confirmed(study: ResolvedStudy, search: SeedSearch) -> list[int]:
     return numbers
 
 
-def expected_replicas(study: ResolvedStudy, search: SeedSearch) -> int:
-    """Replicas that the whole study takes if no configuration is stopped, pruned or drawn twice."""
+def expected_jobs(study: ResolvedStudy, search: SeedSearch) -> Counter[int]:
+    """Seeds of a job -> how many such jobs the study takes if no configuration is stopped, pruned or drawn twice."""
     assert study.search is not None
-    race, totals = search.contest.race, search.contest.estimates.rung_seeds
-    number, replicas = study.search.trials, 0
-    for below, rung in zip([(), *totals], totals, strict=False):
-        replicas += number * (len(rung) - len(below))
-        number = int(number * race.keep)
-    replicas = replicas if study.search.replicas is None else study.search.replicas
-    return replicas + (study.search.confirm.configurations + 1) * study.search.confirm.seeds
+    confirm = study.search.confirm
+    jobs, number, below = Counter({confirm.seeds: confirm.configurations + 1}), study.search.trials, 0
+    for seeds in search.contest.estimates.rung_seeds:
+        jobs[len(seeds) - below] += number
+        number, below = int(number * search.contest.race.keep), len(seeds)
+    return jobs
+
+
+def expected_replicas(study: ResolvedStudy, search: SeedSearch) -> int:
+    """Replicas of these jobs, of those of the search as many as are allowed."""
+    assert study.search is not None
+    confirm, most = study.search.confirm, study.search.replicas
+    fresh = (confirm.configurations + 1) * confirm.seeds
+    replicas = sum(seeds * number for seeds, number in expected_jobs(study, search).items())
+    return replicas if most is None else most + fresh
 
 
 class SearchRun:
@@ -49,11 +62,17 @@ class SearchRun:
 
     def __init__(self, run: RunDirectory, tracker: Tracker, progress: Progress) -> None:
         self.run, self.tracker, self.progress = run, tracker, progress
-        self.search = restored(run.study, run.path)
+        self.spec = trainable_of(run.study, run.path)
+        self.search = restored(run.study, run.path, known_before(run.study, self.spec))
         self.journal = JournalWriter(run.path / JOURNAL_FILE)
         self.written = len(read_journal(run.path / JOURNAL_FILE)[0])
-        self.spec = trainable_of(run.study, run.path)
         self._specs: dict[int, TrialSpec] = {}
+
+    def samples(self) -> list[TrialSpec]:
+        """Configurations of about the sizes that the search will train, to measure how many fit together."""
+        fields = [*self.run.study.search.enqueue.values(), *random_fields(self.search.sampler.space, SAMPLES)]  # type: ignore[union-attr]
+        jobs = [Job(number, dict(own), self.run.study.seeds, 0) for number, own in enumerate(fields)]
+        return [trial_of(self.run.study, self.spec, job, job.seeds, self._count) for job in jobs]
 
     def complete(self) -> bool:
         """Whether the search is over and everything that it started has ended."""
@@ -62,12 +81,12 @@ class SearchRun:
         self._confirm()
         return not self.run.unfinished()
 
-    def begin(self, job: Job) -> dict[str, Any] | None:
+    def begin(self, job: Job) -> list[dict[str, Any]]:
         seeds = self.search.contest.estimates.rung_seeds[job.rung]
         trial = self._trial(job).model_copy(update={"seeds": seeds})
         self._start([trial])
         left = [seed for seed in job.seeds if self.run.outcome(trial.replica_id(seed)) is None]
-        return {"pack": pack_task(self.run, trial, left)} if left else None
+        return [{"pack": pack_task(self.run, trial, seeds)} for seeds in cut(self.run, left)]
 
     def results(self, job: Job, error: bool) -> dict[int, SeedResult] | None:
         trial = self._trial(job)

@@ -1,4 +1,4 @@
-"""Ray Tune's side of a search: a Tune trial is one job, the new seeds of one configuration, trained as a pack."""
+"""Ray Tune's side of a search: a job, the new seeds of one configuration, is one Tune trial per pack."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,8 +14,8 @@ from study.search.statistics import SeedResult
 class Work(Protocol):
     """What jobs are made of."""
 
-    def begin(self, job: Job) -> dict[str, Any] | None:
-        """Tune configuration of a job that starts now; None: its results are there already."""
+    def begin(self, job: Job) -> list[dict[str, Any]]:
+        """Tune configurations of the packs of a job that starts now; none: its results are there already."""
 
     def results(self, job: Job, error: bool) -> Mapping[int, SeedResult] | None:
         """What the seeds of a job that has ended gave; None: it was interrupted. ``error``: its process died."""
@@ -42,6 +42,7 @@ class SeedSearcher(Searcher):
         self.search, self.work = search, work
         self.jobs: dict[str, Job] = {}
         self.waiting = list(search.in_flight)
+        self.packs: list[tuple[Job, dict[str, Any]]] = []  # of jobs that have begun
         self.after: Iterator[dict[str, Any]] | None = None
         self.error: Exception | None = None
 
@@ -49,7 +50,7 @@ class SeedSearcher(Searcher):
         return {}  # Tune pickles its searcher for a restore of its own
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
-        """Tune's configuration of the next job, None while nothing can start, FINISHED when all has been handed out."""
+        """Tune's configuration of the next pack, None while nothing can start, FINISHED when all are handed out."""
         if self.error is not None:
             return Searcher.FINISHED
         try:
@@ -59,12 +60,13 @@ class SeedSearcher(Searcher):
             return Searcher.FINISHED
 
     def _next(self, trial_id: str) -> dict[str, Any] | str | None:
-        while job := self.waiting.pop(0) if self.waiting else self.search.ask():
-            task = self.work.begin(job)
-            if task is not None:
-                self.jobs[trial_id] = job
-                return task
-            self._tell(job, error=False)
+        while not self.packs and (job := self.waiting.pop(0) if self.waiting else self.search.ask()):
+            self.packs = [(job, task) for task in self.work.begin(job)]
+            if not self.packs:
+                self._tell(job, error=False)
+        if self.packs:
+            self.jobs[trial_id], task = self.packs.pop(0)
+            return task
         if not self.search.finished:
             return None
         if self.after is None:
@@ -80,7 +82,8 @@ class SeedSearcher(Searcher):
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self.jobs.pop(trial_id, None)
-        if self.error is None and job is not None:
+        others = [*self.jobs.values(), *(job for job, _ in self.packs)]
+        if self.error is None and job is not None and job not in others:
             try:
                 self._tell(job, error)
             except Exception as failure:

@@ -6,15 +6,17 @@ import os
 import socket
 import time
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from study.ray_tune.packs import Choice, choose, measure, measurements, packs
 from study.ray_tune.resources import Machine, worker_environment
-from study.ray_tune.search_run import SearchRun
+from study.ray_tune.search_run import SearchRun, expected_jobs
 from study.ray_tune.worker import run_pack
 from study.records.provenance import PACKAGES, SOURCE_ROOT
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
+from study.resolved import TrialSpec
 from study.terminal.progress import Progress
 from study.tracking.tracker import Tracker
 from trainables.errors import InputError
@@ -194,15 +196,18 @@ def record(run: RunDirectory, tracker: Tracker, replica_id: str, rows: bool = Tr
     return metrics
 
 
-def decide_pack(run: RunDirectory, progress: Progress) -> None:
-    """Settle ``--pack auto`` by measuring the first steps on the resources that a pack gets."""
+def _decide_pack(
+    run: RunDirectory, progress: Progress, jobs: Mapping[int, int], samples: Callable[[], Sequence[TrialSpec]]
+) -> None:  # fmt: skip
+    """Settle ``--pack auto`` by measuring the first steps on the resources that a pack gets; ``jobs`` as ``choose``
+    takes them, ``samples``: configurations, of which the largest is measured."""
     resources = run.study.resources
     if resources.pack != "auto":
         return
     probe = ray.remote(num_cpus=resources.cpus_per_trial, num_gpus=resources.gpus_per_trial)(measure)
-    task = measurements(run)
+    task = measurements(run, samples())
     try:
-        choice = choose(run.study, lambda size: ray.get(probe.remote(task(size))))
+        choice = choose(jobs, resources.max_concurrent, lambda size: ray.get(probe.remote(task(size))))
     except ray.exceptions.RayError as error:  # what is wrong with the study its replicas say themselves
         cause = (str(getattr(error, "cause", None) or error).strip().splitlines() or [""])[-1]
         choice = Choice(1, f"every replica by itself, because the first steps could not be measured ({cause})")
@@ -212,6 +217,8 @@ def decide_pack(run: RunDirectory, progress: Progress) -> None:
 
 def fit(run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
     """Train every unfinished pack; returns when all have ended, the budget is spent or the user interrupts."""
+    study = run.study
+    _decide_pack(run, progress, {len(study.seeds): len(study.trials)}, lambda: study.trials)
     todo = packs(run)
     _forget_failures(run)
     _tune(run, Recorder(run, tracker, progress, session), {"param_space": {"pack": tune.grid_search(todo)}}, {})
@@ -226,6 +233,7 @@ def search(work: SearchRun, session: Session) -> None:
     from study.ray_tune.searcher import SeedSearcher
 
     run = work.run
+    _decide_pack(run, work.progress, expected_jobs(run.study, work.search), work.samples)
     _forget_failures(run)
     searcher = SeedSearcher(work.search, work)
     recorder = Recorder(run, work.tracker, work.progress, session)

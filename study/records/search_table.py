@@ -15,7 +15,7 @@ from study.resolved import trial_id
 from study.search.candidates import Configuration, Ranked
 from study.search.plan import label_of, restored, searched_config
 from study.search.seed_search import SeedSearch
-from study.search.statistics import SeedResult, imputed, label, sense, summarise
+from study.search.statistics import SeedResult, early, imputed, label, sense, summarise
 from study.spec import Objective
 
 CONFIDENCE = 0.95
@@ -56,6 +56,10 @@ def _rows(run: RunDirectory, search: SeedSearch) -> list[dict[str, Any]]:
         }  # fmt: skip
         if number in ranked:
             row |= _ranked(*ranked[number])
+        if configuration.state == "infeasible":
+            violations = search.contest.estimates.of(configuration, configuration.rung).violations
+            found = {f"violation.{c.text}": v for c, v in zip(search.constraints, violations, strict=True) if early(c)}
+            row |= {"feasible": False} | found
         rows.append(row | _fresh(run, search, configuration))
     return rows
 
@@ -83,16 +87,16 @@ def _fresh(run: RunDirectory, search: SeedSearch, configuration: Configuration) 
         results.append(SeedResult(status=outcome.status, metrics=metrics))
     for objective in search.objectives:
         fresh = imputed(results, objective, search.contest.estimates.worst_possible(objective))
-        known = search.contest.estimates.seed_values(configuration, configuration.rung, objective)
-        if fresh is None or known is None:
+        trained = configuration.state != "infeasible"
+        known = search.contest.estimates.seed_values(configuration, configuration.rung, objective) if trained else None
+        if fresh is None or (known is None and trained):
             continue
         name, rng = label(objective), np.random.default_rng(0)
         low, high = _interval(fresh, objective, rng)
-        gap, gap_low, gap_high = _gap(known, fresh, objective, rng)
-        row |= {
-            f"fresh.{name}": summarise(fresh, objective), f"fresh_low.{name}": low, f"fresh_high.{name}": high,
-            f"gap.{name}": gap, f"gap_low.{name}": gap_low, f"gap_high.{name}": gap_high,
-        }  # fmt: skip
+        row |= {f"fresh.{name}": summarise(fresh, objective), f"fresh_low.{name}": low, f"fresh_high.{name}": high}
+        if known is not None:
+            gap, gap_low, gap_high = _gap(known, fresh, objective, rng)
+            row |= {f"gap.{name}": gap, f"gap_low.{name}": gap_low, f"gap_high.{name}": gap_high}
     return row
 
 

@@ -10,7 +10,7 @@ from search_spaces.dimensions import Choice, Fixed, Float, Int, SpaceError, is_r
 from search_spaces.space import Space
 from study.resolve.settings import Settings
 from study.resolved import ResolvedSearch
-from study.search.samplers import Sampler
+from study.search.samplers import random_fields
 from study.spec import SearchSpec
 from trainables.configs.base import TrainableConfig
 from trainables.configs.names import aliases, flatten, nested, validated
@@ -141,9 +141,7 @@ def check_space(plan: Plan, trainable: TrainableSpec, count: Callable[[Trainable
             else:
                 if isinstance(dimension, Int):
                     count(config)
-    sampler = Sampler("random", space, ["maximize"], seed=0, population=1, startup=1)
-    for number in range(DRAWS):
-        fields = space.fields(sampler.suggest(number, 0, [])[0])
+    for fields in random_fields(space, DRAWS):
         try:
             validated(model, plan.base | fields)
         except InputError as error:

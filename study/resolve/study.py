@@ -44,13 +44,11 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     study, spec = settings.study, settings.spec
     plan = _plan(settings, options)
     seeds, at_first = _seeds(settings, plan)
-    together = len(seeds) if spec.packable and plan.search is None else 1
+    together = max(len(seeds), plan.search.confirm.seeds if plan.search else 1) if spec.packable else 1
     resources = allocate(
         machine, options.device, settings.profile, together, options.pack, options.gpus_per_trial,
         options.max_concurrent,
     )  # fmt: skip
-    if plan.search is not None and resources.device == "gpu" and options.pack == "auto":
-        resources = resources.model_copy(update={"pack": plan.search.confirm.seeds})
     method = spec.load()
     configs = list(plan.configs.values()) or [validated(spec.config, plan.base)]
     materials = method.materials(configs, load_data)

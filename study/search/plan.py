@@ -7,7 +7,7 @@ from study.resolved import ResolvedSearch, ResolvedStudy, TrialSpec, trial_id
 from study.search.candidates import Job
 from study.search.journal import JOURNAL_FILE, read_journal
 from study.search.racing import SeedSchedule, StepSchedule
-from study.search.seed_search import SeedSearch
+from study.search.seed_search import Known, SeedSearch
 from study.spec import SearchSpec
 from trainables.configs.base import TrainableConfig
 from trainables.configs.names import validated
@@ -20,30 +20,44 @@ Bounds = Mapping[str, tuple[float | None, float | None]]
 
 
 def build_search(
-    spec: SearchSpec, enqueue: Mapping[str, Mapping], seeds: tuple[int, ...], bounds: Bounds
+    spec: SearchSpec, enqueue: Mapping[str, Mapping], seeds: tuple[int, ...], bounds: Bounds, known: Known | None = None
 ) -> SeedSearch:  # fmt: skip
     """Raises InputError for settings that do not fit each other."""
     return SeedSearch(
         spec.dimensions, spec.objectives, spec.constraints, sampler=spec.sampler,
         schedule=SeedSchedule.parse(spec.schedule), trials=spec.trials, replicas=spec.replicas, seed=spec.seed,
-        enqueue=list(enqueue.values()), seeds=seeds, bounds=bounds,
+        enqueue=list(enqueue.values()), seeds=seeds, bounds=bounds, known=known,
         stopping=StepSchedule.parse(spec.stopping) if spec.stopping else None,
     )  # fmt: skip
 
 
-def new_search(study: ResolvedStudy) -> SeedSearch:
-    """The search of a study before its first job."""
+def new_search(study: ResolvedStudy, known: Known | None = None) -> SeedSearch:
+    """The search of a study before its first job. ``known``: see ``SeedSearch``; a search that goes on needs it."""
     assert study.search is not None
-    return build_search(study.search, study.search.enqueue, study.seeds, _bounds(study))
+    return build_search(study.search, study.search.enqueue, study.seeds, _bounds(study), known)
 
 
-def restored(study: ResolvedStudy, run_dir: Path) -> SeedSearch:
-    """The search of a run as its journal leaves it.
+def known_before(study: ResolvedStudy, spec: TrainableSpec) -> Known:
+    """What a configuration has without being trained: its parameters, by name."""
+    search = study.search
+    assert search is not None
+    count = spec.load().count_parameters
+
+    def counted(fields: Mapping) -> dict[str, float]:
+        return dict(
+            zip(PARAMETERS, map(float, count(searched_config(spec, search, fields), search.classes)), strict=True)
+        )
+
+    return counted
+
+
+def restored(study: ResolvedStudy, run_dir: Path, known: Known | None = None) -> SeedSearch:
+    """The search of a run as its journal leaves it. ``known``: as for ``new_search``.
 
     Raises:
         InputError: the journal is damaged or of another search.
     """
-    search = new_search(study)
+    search = new_search(study, known)
     events, _ = read_journal(run_dir / JOURNAL_FILE)
     if events:
         search.replay(events)

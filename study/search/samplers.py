@@ -245,6 +245,12 @@ class Sampler:
         )
 
 
+def random_fields(space: Space, number: int) -> list[dict[str, Any]]:
+    """Configuration fields of random points, the same each time."""
+    sampler = Sampler("random", space, ["maximize"], seed=0, population=1, startup=1)
+    return [space.fields(sampler.suggest(turn, 0, [])[0]) for turn in range(number)]
+
+
 def distribution(dimension: Dimension) -> BaseDistribution:
     """Optuna's distribution of a dimension that varies."""
     if isinstance(dimension, Float):

@@ -17,6 +17,7 @@ from study.tracking.mlflow_connection import TrackingError, hopeless, open_clien
 from study.tracking.mlflow_runs import MAX_TAG_VALUE, MlflowRuns
 from study.tracking.mlflow_writer import RunWriter
 from study.tracking.outbox import Outbox, one_line
+from study.tracking.outside import OutsideTrackers
 from study.tracking.tensorboard import EventFiles, Point, safe_name
 from trainables.metrics.finals import FINAL
 
@@ -76,7 +77,9 @@ class Tracker:
         self._writer: RunWriter | None = None
         self._outbox = Outbox(f"MLflow at {without_password(uri)}", hopeless)
         self._events = EventFiles(run_dir / "tensorboard")
+        self._others = OutsideTrackers(run_dir, study)
         self._folders: dict[str, str] = {}  # replica -> folder of its curves
+        self._places: dict[str, tuple[str, int]] = {}  # replica -> configuration and seed
         self._owners: dict[str, str] = {}  # folder of a configuration -> trial
         self._trials: set[str] = set()
         self._waiting: dict[str, list[Point]] = {}
@@ -97,6 +100,7 @@ class Tracker:
                 folder = f"{folder}-{safe_name(trial.trial_id)}"
             for seed in trial.seeds:
                 self._folders[trial.replica_id(seed)] = f"{folder}/seed_{seed}"
+                self._places[trial.replica_id(seed)] = trial.configuration, seed
         if self._runs is None:
             self._runs = self._connect(trials)
             self._writer = RunWriter(self._runs)
@@ -121,9 +125,11 @@ class Tracker:
             ValueError: a replica that was not prepared.
         """
         folder = self._folder(replica_id)
-        points = [_point(row, started_at_s) for row in rows if row["phase"] != FINAL]
+        curves = [row for row in rows if row["phase"] != FINAL]
+        points = [_point(row, started_at_s) for row in curves]
         if not points:
             return
+        self._others.tell(lambda to: to.log(*self._places[replica_id], curves))
         try:
             self._events.write(folder, points)
         except OSError as error:
@@ -145,6 +151,7 @@ class Tracker:
             replica_id, status, {f"final/{k}": v for k, v in final_metrics.items()}, artifacts, under="checkpoints"
         )
         self._events.close(folder)
+        self._others.tell(lambda to: to.finish(*self._places[replica_id], status, final_metrics))
 
     def finish_trial(
         self,
@@ -173,7 +180,8 @@ class Tracker:
             self._send_waiting()
             for key in (*self._folders, *sorted(self._trials)):
                 self._submit(f"end of {key}", partial(RunWriter.interrupt, key=key))
-        warnings = self._tensorboard_warning + self._outbox.close()
+        self._others.tell(lambda to: to.close())
+        warnings = self._tensorboard_warning + self._outbox.close() + self._others.warnings
         return [f"{line} (the results in {self._run_dir} are complete)" for line in warnings]
 
     def _finish(
