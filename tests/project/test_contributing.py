@@ -1,4 +1,4 @@
-"""CONTRIBUTING.md, "Add a study in 15 minutes", followed literally in a copy of the project."""
+"""CONTRIBUTING.md followed literally: a study in a copy of the project, a function of one's own outside of it."""
 
 import re
 import shutil
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from commands import run
 from conftest import REPOSITORY
 
 
-def blocks(language: str) -> list[str]:
-    section = (REPOSITORY / "CONTRIBUTING.md").read_text().split("## Add a study in 15 minutes")[1].split("\n## ")[0]
+def blocks(language: str, title: str = "Add a study in 15 minutes") -> list[str]:
+    section = (REPOSITORY / "CONTRIBUTING.md").read_text().split(f"## {title}")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL)
 
 
@@ -34,3 +35,28 @@ def test_the_page_works(tmp_path: Path) -> None:
     (records,) = tmp_path.glob("runs/nested_interval/*/trials.parquet")
     frame = pd.read_parquet(records)
     assert set(frame["configuration"]) == {"every 1", "every 4", "every 16"} and set(frame["status"]) == {"finished"}
+
+
+@pytest.mark.slow
+def test_a_function_of_ones_own_outside_the_checkout(tmp_path: Path) -> None:
+    title = "Your own training function in 5 minutes"
+    (content,) = blocks("python", title)
+    (tmp_path / "my_study.py").write_text(content)
+    for line in (line for block in blocks("bash", title) for line in block.splitlines()):
+        done = run(tmp_path, *line.split()[1:])
+        assert "my_study" in done.stdout + done.stderr
+    frame = pd.read_parquet(tmp_path / "my_run" / "trials.parquet")
+    assert len(frame) == 8 and set(frame["status"]) == {"finished"} and frame["metric.error"].notna().all()
+
+
+def test_the_tree_is_true() -> None:
+    tree = (REPOSITORY / "CONTRIBUTING.md").read_text().split("## The cut")[1].split("```")[1]
+    told: set[str] = set()
+    for line in tree.strip().splitlines():
+        names = [word for word in line.split() if word.endswith("/") and word.count("/") == 1]
+        top = line.split()[0] if not line.startswith(" ") else top  # noqa: F821
+        told |= {f"{top}{names[0]}"} if line.startswith(" ") else set(names)
+    rooms = {f"{path.relative_to(REPOSITORY).as_posix()}/" for top in ("study", "trainables") for path in
+             (REPOSITORY / top).iterdir() if (path / "__init__.py").exists()}  # fmt: skip
+    assert rooms == {name for name in told if name.count("/") == 2}
+    assert all((REPOSITORY / name).is_dir() for name in told)
