@@ -6,6 +6,8 @@ ARGS   ?=
 BENCHMARKS ?= step_time packing theory_batching report_time study_time tune_overhead search_regret
 
 PY     := $(VENV)/bin/python
+# On all cores; the tests of a file share what they train, so they stay on one.
+PARALLEL := -n auto --dist loadfile
 # MLflow and Ray would otherwise report usage over the network.
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export RAY_USAGE_STATS_ENABLED ?= 0
@@ -20,10 +22,10 @@ study: $(VENV)/.stamp-run  ## install and run a study: make study STUDY=nested_a
 	$(PY) study/run.py $(STUDY) $(ARGS)
 
 test: $(VENV)/.stamp-test  ## install and run the tests
-	$(PY) -m pytest
+	$(PY) -m pytest $(PARALLEL)
 
 test-all: $(VENV)/.stamp-test  ## the tests, with the slow ones and those on a cluster of several nodes
-	$(PY) -m pytest -m "not gpu and not browser"
+	$(PY) -m pytest $(PARALLEL) -m "not gpu and not browser"
 
 check: $(VENV)/.stamp-test  ## lint, formatting, types
 	$(PY) -m ruff check .
