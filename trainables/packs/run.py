@@ -82,6 +82,10 @@ class PackRun(ABC):
         self.log_timing("eval_s", evaluated - trained + during, position)
         self.data_s = self.eval_s = 0.0
         self._log_costs(position)
+        self.log_finals(position)
+
+    def log_finals(self, position: int) -> None:
+        """Add the final metrics of every replica, as if it ended with this task or epoch."""
         for k in self.alive():
             self.log_values(k, FINAL, self.finals(k, position), position, step=False)
 
@@ -191,6 +195,9 @@ def carry_out(run: PackRun, boundaries: int, report: Report, checkpoints: Checkp
     done = checkpoints.last_common(run.seeds)
     if done is not None:
         run.restore(checkpoints, done)
+        if not any(row["phase"] == FINAL for rows in run.rows.values() for row in rows):  # of an earlier version
+            run.log_finals(done)
+            run.save(checkpoints, done)
         report({seed: list(run.rows[seed]) for seed in run.seeds})
     for position in range(0 if done is None else done + 1, boundaries):
         if not bool(run.finite.any()):

@@ -10,6 +10,9 @@ from commands import call
 from trained import tiny_run
 
 from study.records.run_directory import RunDirectory
+from trainables.configs import NestedConfig
+from trainables.methods.nested import train
+from trainables.packs.checkpoint import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +55,15 @@ def test_status_report_and_compare_work(new: Path, old: Path, capsys: pytest.Cap
     assert json.loads((old / "study.json").read_text())["metrics"]["final_accuracy"]["direction"] == "maximize"
     code, out, err = call(capsys, "compare", old, new)
     assert code == 0 and "identical" in out and "final final_accuracy" not in out, err
+
+
+def test_a_resume_gives_final_metrics_to_a_replica_that_was_killed_at_its_end(new: Path, old: Path) -> None:
+    run = RunDirectory.open(old)
+    trial = run.trials[1]
+    ids = {seed: trial.replica_id(seed) for seed in trial.seeds}
+    (old / "trials.parquet").unlink()
+    assert run.final_metrics(ids[0]) == {}
+    again = Checkpoints(old / "checkpoints", ids)
+    train(NestedConfig.model_validate(trial.params), trial.seeds, lambda rows: None, again)
+    first = RunDirectory.open(new)
+    assert all(RunDirectory.open(old).final_metrics(name) == first.final_metrics(name) for name in ids.values())
