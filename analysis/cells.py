@@ -1,6 +1,7 @@
 """Tables as plain data: cells that know how they are read and how they are written to CSV."""
 
 import csv
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ class Interval:
     digits: int = 1
 
     def __str__(self) -> str:
+        if math.isnan(self.value):
+            return "–"
         sign = "+" if self.signed else ""
         text = f"{self.value:{sign},.{self.digits}f}"
         if self.low is None or self.high is None:

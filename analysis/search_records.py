@@ -42,7 +42,8 @@ SEARCH_SCHEMA = pa.schema(
         field("fresh_configuration", pa.string(), "-", "their label"),
         field("enqueued", pa.bool_(), "-", "tried first because the study says so", False),
         field(
-            "state", pa.string(), "-", "running | paused | completed | eliminated | pruned | duplicate", False
+            "state", pa.string(), "-", "running | paused | completed | eliminated | pruned | infeasible | duplicate",
+            False,
         ),
         field("duplicate_of", pa.int64(), "-", "earlier trial with the same configuration, whose results count"),
         field("rung", pa.int32(), "-", "highest rung of the race with all results, from 0"),

@@ -1,5 +1,6 @@
 """Tables of a search: the confirmed configurations, their parameters, the race over seeds, what mattered."""
 
+import math
 from typing import Any
 
 from analysis.captions import count
@@ -19,7 +20,8 @@ def confirmed_table(search: Search) -> Table | None:
         finished, planned = search.fresh_seeds(row)
         rows.append(
             [
-                row["configuration"], int(row["seeds"]), f"{search.value(row):.{search.first.digits}f}",
+                row["configuration"], int(row["seeds"]),
+                "–" if math.isnan(search.value(row)) else f"{search.value(row):.{search.first.digits}f}",
                 search.estimate(row, "fresh"), search.estimate(row, "gap"), search.tested(row),
                 *(search.estimate(row, "fresh", other) for other in search.others),
                 *([_yes(row["configuration"] in front)] if search.others else []),
@@ -59,7 +61,9 @@ def race_table(search: Search) -> Table:
     frame = search.records.trials
     frame = frame[frame["state"] != "duplicate"]
     states = [
-        name for name in ("completed", "eliminated", "pruned", "paused", "running") if (frame["state"] == name).any()
+        name
+        for name in ("completed", "eliminated", "pruned", "infeasible", "paused", "running")
+        if (frame["state"] == name).any()
     ]
     rows: list[list[Cell]] = []
     for seeds, own in frame.groupby("seeds"):

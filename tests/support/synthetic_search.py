@@ -36,8 +36,9 @@ class Stopped(Exception):
 def begin(path: Path, **changed: Any) -> RunDirectory:
     search = SearchOptions(**({"confirm": "3x4", "racing": "halving:2,4"} | changed.pop("search", {})))
     options = Options(
-        "nested_search", profile="embedded", settings=SMALL, trials=8, device="cpu", search=search, **changed
-    )
+        "nested_search", profile="embedded", settings=SMALL, trials=8, device="cpu", search=search,
+        **({"pack": "8"} | changed),
+    )  # fmt: skip
     study, _ = resolve(options, Machine(2, 0, "here"), load_data=False)
     return RunDirectory.create(path, study.model_copy(update={"run_id": "fixed"}))
 
