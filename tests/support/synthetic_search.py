@@ -36,8 +36,8 @@ class Stopped(Exception):
 def begin(path: Path, **changed: Any) -> RunDirectory:
     search = SearchOptions(**({"confirm": "3x4", "racing": "halving:2,4"} | changed.pop("search", {})))
     options = Options(
-        "nested_search", profile="embedded", settings=SMALL, trials=8, device="cpu", search=search,
-        **({"pack": "8"} | changed),
+        "nested_search", profile="embedded", device="cpu", search=search,
+        **({"pack": "8", "trials": 8, "settings": SMALL} | changed),
     )  # fmt: skip
     study, _ = resolve(options, Machine(2, 0, "here"), load_data=False)
     return RunDirectory.create(path, study.model_copy(update={"run_id": "fixed"}))
@@ -76,7 +76,7 @@ def train(run: RunDirectory, task: dict[str, Any], searcher: SeedSearcher, trial
 
 
 def drive(run: RunDirectory, jobs: float = math.inf, diverging: float = math.inf) -> SearchRun:
-    """Ray Tune's part with one worker; the driver dies in the middle of job number ``jobs``."""
+    """Ray Tune's part with one worker; the driver dies in the middle of pack number ``jobs``."""
     progress = Progress(run.study, run.trials, quiet=True, done_before=set())
     work = SearchRun(run, NoTracking(), progress)  # type: ignore[arg-type]
     searcher = SeedSearcher(work.search, work)

@@ -14,12 +14,9 @@ from study.ray_tune.resources import Machine
 from study.records.run_directory import RunDirectory
 from study.resolve.options import Options
 from study.resolve.study import resolve
-from study.resolved import ResolvedStudy
 
-
-def study(seeds: str = "8", cpus: int = 2, name: str = "hybrid_freeze") -> ResolvedStudy:
-    machine = Machine(cpus, 0, "a machine")
-    return resolve(Options(name=name, profile="embedded", seeds=seeds), machine, load_data=False)[0]
+FOUR_OF_EIGHT = {8: 4}
+"""Four configurations on eight seeds."""
 
 
 def test_sizes_double_up_to_all_seeds() -> None:
@@ -30,7 +27,7 @@ def test_sizes_double_up_to_all_seeds() -> None:
 
 def test_a_pack_that_shares_its_steps_is_taken() -> None:
     shared = {1: 1.0, 2: 1.1, 4: 1.3, 8: 1.7}  # 4 configurations x 8 seeds on 2 workers: spans 16, 8.8, 5.2, 3.4
-    found = choose(study(), shared.__getitem__)
+    found = choose(FOUR_OF_EIGHT, 2, shared.__getitem__)
     assert found.pack == 8
     assert "8 replicas together" in found.reason and "1 replica takes 1e+03 ms" in found.reason
 
@@ -42,19 +39,26 @@ def test_a_pack_that_takes_its_replicas_one_by_one_is_not() -> None:
         tried.append(size)
         return 0.98 * size  # two per cent are not worth later results
 
-    found = choose(study(), step_s)
+    found = choose(FOUR_OF_EIGHT, 2, step_s)
     assert found.pack == 1 and "every replica by itself" in found.reason
     assert tried == [1, 2]  # larger packs are not even measured
 
 
 def test_packing_must_not_leave_workers_without_work() -> None:
     # 4 configurations x 2 seeds on 8 workers: all at once one by one, though a pack of two is quicker per replica
-    assert choose(study("2", cpus=8), {1: 1.0, 2: 1.5}.__getitem__).pack == 1
+    assert choose({2: 4}, 8, {1: 1.0, 2: 1.5}.__getitem__).pack == 1
 
 
 def test_a_pack_that_does_not_fit_into_memory_is_not_taken() -> None:
-    found = choose(study(), {1: 1.0, 2: 1.2, 4: math.inf}.__getitem__)
+    found = choose(FOUR_OF_EIGHT, 2, {1: 1.0, 2: 1.2, 4: math.inf}.__getitem__)
     assert found.pack == 2 and "4 together do not fit into memory" in found.reason
+
+
+def test_the_jobs_of_a_search_are_packed_for_what_they_are() -> None:
+    """Sixty jobs of two seeds and six of eight: what eight together gain does not matter much, that two do does."""
+    jobs = {2: 60, 8: 6}
+    assert choose(jobs, 1, {1: 1.0, 2: 1.1, 4: 1.9, 8: 3.6}.__getitem__).pack == 2
+    assert choose(jobs, 1, {1: 1.0, 2: 1.1, 4: 1.1, 8: 1.1}.__getitem__).pack == 8
 
 
 @pytest.mark.parametrize("name", ["hybrid_week1", "nested_alpha"])
@@ -64,7 +68,7 @@ def test_steps_are_measured_on_the_largest_configuration(tiny_backbone: str, nam
         settings=["data.classes=0:20", "data.train_per_class=4", "data.test_per_class=2", "rank=4"],
     )  # fmt: skip
     resolved, _ = resolve(options, Machine(2, 0, "a machine"))
-    task = measurements(RunDirectory.create(tmp_path / "run", resolved))(2)
+    task = measurements(RunDirectory.create(tmp_path / "run", resolved), resolved.trials)(2)
     counts = {json.dumps(trial.params): trial.trainable_params for trial in resolved.trials}
     assert counts[json.dumps(task["params"])] == max(counts.values())
     assert task["seeds"] == [0, 1]

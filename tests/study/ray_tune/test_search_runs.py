@@ -28,6 +28,7 @@ def test_a_search_runs_and_after_kill_9_ends_the_same(tmp_path: Path, tiny_backb
     words = [*WORDS, "--backbone", tiny_backbone]
     done = run(tmp_path, *words, "--out", "whole")
     assert "Best on fresh seeds is" in done.stdout and "Traceback" not in done.stderr
+    assert "pack auto: " in done.stderr and "a step of 1 replica takes" in done.stderr
     found = table(tmp_path / "whole", "search")
     assert len(found) == 4 and (found["seeds"] == 3).sum() >= 1 and found["fresh_trial_id"].notna().sum() >= 2
     metrics = pd.read_parquet(tmp_path / "whole" / "metrics.parquet")

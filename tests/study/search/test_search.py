@@ -10,7 +10,8 @@ import pytest
 
 from search_spaces.dimensions import Choice, Float, Int
 from search_spaces.space import Space
-from study.search.racing import SeedSchedule, StepSchedule
+from study.catalog import STUDIES
+from study.search.racing import DEFAULT_RACE, SeedSchedule, StepSchedule
 from study.search.seed_search import SeedSearch
 from study.search.simulation import simulate
 from study.search.statistics import SeedResult
@@ -114,11 +115,10 @@ def test_replicas_that_the_race_leaves_go_to_the_best_that_wait() -> None:
     assert restored.journal() == spare.journal() and restored.finished
 
 
-def test_by_default_one_seed_comes_first_where_it_says_something() -> None:
-    assert search().contest.estimates.rung_seeds[0] == (0,)
-    for statistic in ("spread", "worst", "mean_minus_std"):
-        objective = Objective(metric="accuracy", over_seeds=statistic)
-        assert search(objectives=[ACCURACY, objective]).contest.estimates.rung_seeds[0] == (0, 1)
+def test_engine_and_studies_race_alike() -> None:
+    totals = tuple(map(len, search().contest.estimates.rung_seeds))
+    studies = {study.search.schedule for study in STUDIES.values() if study.search}
+    assert totals == SeedSchedule.parse("halving").totals == (2, 4, 8) and studies == {DEFAULT_RACE}
 
 
 def test_fixed_gives_all_seeds_at_once() -> None:
@@ -316,7 +316,7 @@ def test_the_window_keeps_the_best_and_the_latest() -> None:
     raced = search(sampler="tpe", trials=700, schedule=SeedSchedule.parse("fixed:1"), startup=10_000)
     raced.history.window = 50
     simulate(raced, height)
-    shown = {trial.number - 1 for trial in raced.history.trials()}
+    shown = {trial.number for trial in raced.history.trials()}
     best = {ranked.trial_number for ranked in raced.best(20)}
     assert len(shown) <= 60 and best <= shown and set(range(680, 700)) <= shown
 
