@@ -73,11 +73,14 @@ def _finished_with_lora(directory: RunDirectory, replicas: Mapping[str, tuple[Tr
 
 
 def _best(directory: RunDirectory, names: list[str]) -> str:
+    """By the final value of the study's objective; that of a lucky best epoch, which earlier versions had as
+    objective, does not count."""
     objective = directory.study.objective
-    scores = {name: directory.final_metrics(name).get(objective.metric) for name in names}
+    metric = f"final_{objective.metric.removeprefix('best_')}" if objective.metric[:5] == "best_" else objective.metric
+    scores = {name: directory.final_metrics(name).get(metric) for name in names}
     known = {name: score for name, score in scores.items() if score is not None}
     if not known:
-        raise InputError(f"{directory.path}: no finished replica has {objective.metric}; name one with --replica")
+        raise InputError(f"{directory.path}: no finished replica has {metric}; name one with --replica")
     return (max if objective.direction == "maximize" else min)(known, key=lambda name: known[name])
 
 
