@@ -25,7 +25,7 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import BertConfig, BertForPreTraining
+from transformers import BertConfig, BertForPreTraining, DataCollatorForLanguageModeling
 
 from trainables.data.text_input import bucketed_batches
 from trainables.data.text_source import OWN_DATASET, open_text
@@ -36,10 +36,10 @@ DEFAULT_STEPS = 5000
 SHAPE: dict[str, Any] = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
 INITIAL_STD = 0.06  # 0.02 is for wider models: here it leaves the product of query and key too small to learn from
 BATCH, WARM_UP, PEAK_LR, WEIGHT_DECAY, MAX_NORM = 64, 0.05, 2e-3, 0.01, 1.0
-MASKED, REPLACED_BY_MASK, REPLACED_BY_RANDOM = 0.15, 0.8, 0.1
+MASKED = 0.15
 PAIRS = 0.5  # share of the texts that are shown as two segments; the others look as they will to a classifier
 IGNORED = -100  # label that cross-entropy leaves out
-PAD, CLS, SEP, MASK = (SPECIAL_TOKENS.index(token) for token in ("[PAD]", "[CLS]", "[SEP]", "[MASK]"))
+PAD, CLS, SEP = (SPECIAL_TOKENS.index(token) for token in ("[PAD]", "[CLS]", "[SEP]"))
 EVALUATED = 2000  # held-out texts that the losses are measured on
 
 
@@ -82,43 +82,40 @@ def _pick(places: Sequence[int], at: float) -> int:
     return places[int(at * len(places))]
 
 
-def mask_tokens(ids: Tensor, vocab_size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """BERT's corruption: of 15 % of the words 80 % become [MASK], 10 % a random word, 10 % stay.
+def masking(tokenizer: Any, seed: int) -> Any:
+    """BERT's corruption: of 15 % of the words 80 % become [MASK], 10 % a random token, 10 % stay.
 
     Returns:
-        the corrupted ids, int64 (B, L), and which are to be predicted, bool (B, L), at least one.
+        ``DataCollatorForLanguageModeling`` with a generator.
     """
-    words = ids >= len(SPECIAL_TOKENS)
-    draws = torch.rand(2, *ids.shape, generator=generator)
-    chosen = words & ((draws[0] < MASKED) | (draws[0] == draws[0].masked_fill(~words, 2.0).min()))
-    corrupted = torch.where(chosen & (draws[1] < REPLACED_BY_MASK), MASK, ids)
-    random = torch.randint(len(SPECIAL_TOKENS), vocab_size, ids.shape, generator=generator)
-    replaced = chosen & (draws[1] >= REPLACED_BY_MASK) & (draws[1] < REPLACED_BY_MASK + REPLACED_BY_RANDOM)
-    return torch.where(replaced, random, corrupted), chosen
+    found = DataCollatorForLanguageModeling(tokenizer, mlm_probability=MASKED)
+    found.generator = torch.Generator().manual_seed(seed)
+    return found
 
 
-def losses(
-    model: BertForPreTraining, texts: Sequence[list[int]], stop: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
-    """Mean cross-entropy of the masked words, and of the next segment (None without pairs), in nats."""
-    ids, types, follows = segments(texts, stop, generator)
-    corrupted, chosen = mask_tokens(ids, model.config.vocab_size, generator)
+def losses(model: BertForPreTraining, texts: Sequence[list[int]], masks: Any) -> tuple[Tensor, Tensor | None]:
+    """Mean cross-entropy of the masked words (0 without any), and of the next segment (None without pairs), in nats."""
+    ids, types, follows = segments(texts, masks.tokenizer.convert_tokens_to_ids("."), masks.generator)
+    corrupted, labels = masks.torch_mask_tokens(ids.clone(), ids < len(SPECIAL_TOKENS))
+    chosen, paired = labels != IGNORED, follows != IGNORED
     hidden, pooled = model.bert(corrupted, attention_mask=ids != PAD, token_type_ids=types, return_dict=False)[:2]
     # Only at the chosen places: over a large vocabulary the decoder costs more than the encoder.
-    words = F.cross_entropy(model.cls.predictions(hidden[chosen]), ids[chosen])
-    paired = follows != IGNORED
+    words = F.cross_entropy(model.cls.predictions(hidden[chosen]), labels[chosen], reduction="sum")
+    words = words / max(int(chosen.sum()), 1)
     if not paired.any():
         return words, None
     return words, F.cross_entropy(model.cls.seq_relationship(pooled[paired]), follows[paired])
 
 
 @torch.inference_mode()
-def evaluate(model: BertForPreTraining, texts: Sequence[list[int]], stop: int, seed: int = 0) -> tuple[float, float]:
+def evaluate(
+    model: BertForPreTraining, texts: Sequence[list[int]], tokenizer: Any, seed: int = 0
+) -> tuple[float, float]:
     """Both losses on (at most ``EVALUATED``) texts, in nats, averaged over batches; corruption by ``seed``."""
-    generator = torch.Generator().manual_seed(seed)
+    masks = masking(tokenizer, seed)
     lengths = torch.tensor([len(text) for text in texts[:EVALUATED]])
-    batches = bucketed_batches(lengths, BATCH, generator)
-    found = [losses(model, [texts[i] for i in batch.tolist()], stop, generator) for batch in batches]
+    batches = bucketed_batches(lengths, BATCH, masks.generator)
+    found = [losses(model, [texts[i] for i in batch.tolist()], masks) for batch in batches]
     return mean_of(words for words, _ in found), mean_of(pairs for _, pairs in found)
 
 
@@ -152,20 +149,14 @@ def build(config: BertConfig, seed: int) -> BertForPreTraining:
 
 
 def pretrain(
-    texts: Sequence[list[int]],
-    stop: int,
-    config: BertConfig,
-    seed: int,
-    steps: int | None,
-    minutes: float | None,
+    texts: Sequence[list[int]], tokenizer: Any, config: BertConfig, seed: int, steps: int | None, minutes: float | None
 ) -> tuple[BertForPreTraining, int]:
     """Train from random weights with AdamW on texts as token ids without special tokens.
 
     Returns:
         the model in evaluation mode, and the number of steps it took.
     """
-    model = build(config, seed)
-    generator = torch.Generator().manual_seed(seed)
+    model, masks = build(config, seed), masking(tokenizer, seed)
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
@@ -174,10 +165,10 @@ def pretrain(
     queue: list[Tensor] = []
     started, seen, step = time.perf_counter(), [], 0
     for step, progress in progress_by(steps, minutes):
-        queue = queue or bucketed_batches(lengths, BATCH, generator)
+        queue = queue or bucketed_batches(lengths, BATCH, masks.generator)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(progress)
-        words, pairs = losses(model, [texts[i] for i in queue.pop().tolist()], stop, generator)
+        words, pairs = losses(model, [texts[i] for i in queue.pop().tolist()], masks)
         optimizer.zero_grad()
         (words if pairs is None else words + pairs).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_NORM)
@@ -237,7 +228,6 @@ def main(argv: list[str] | None = None) -> None:
     train_text, held_out_text = source.sentences()
     tokenizer = train_tokenizer(train_text, options.vocab_size, options.max_length)
     train, held_out = (tokenise(tokenizer, text, options.max_length) for text in (train_text, held_out_text))
-    stop = tokenizer.convert_tokens_to_ids(".")
     config = BertConfig(
         **SHAPE,
         vocab_size=len(tokenizer),
@@ -245,10 +235,10 @@ def main(argv: list[str] | None = None) -> None:
         pad_token_id=PAD,
         initializer_range=INITIAL_STD,
     )
-    before = evaluate(build(config, options.seed), held_out, stop)
-    model, steps = pretrain(train, stop, config, options.seed, steps, options.minutes)
+    before = evaluate(build(config, options.seed), held_out, tokenizer)
+    model, steps = pretrain(train, tokenizer, config, options.seed, steps, options.minutes)
     model.load_state_dict({k: v.half().float() for k, v in model.state_dict().items()})  # measure what the file holds
-    after = evaluate(model, held_out, stop)
+    after = evaluate(model, held_out, tokenizer)
     facts = {
         "dataset": Path(options.dataset).name,
         "dataset_identity": source.identity,
