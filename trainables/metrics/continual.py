@@ -73,54 +73,24 @@ def seen_accuracy(rows: Iterable[Mapping[str, Any]], tasks: int, phase: str = "e
     return accuracy
 
 
-def average_incremental_accuracy(accuracy: Matrix) -> float:
-    """Mean over tasks of the accuracy on the classes seen so far.
-
-    Args:
-        accuracy: shape (T,), from ``seen_accuracy``.
-
-    Raises:
-        ValueError: a task is missing, so that the mean would be over fewer (and easier) tasks.
-    """
-    if accuracy.size == 0 or not np.isfinite(accuracy).all():
-        raise ValueError("average incremental accuracy needs the accuracy after every task")
-    return float(accuracy.mean())
-
-
-def forgetting_by_task(matrix: Matrix) -> Matrix:
-    """Of the earlier tasks i < T-1 the max over t < T-1 of a[t, i], minus a[T-1, i].
-
-    Negative where the last task improved an earlier one.
-
-    Args:
-        matrix: shape (T, T), from ``accuracy_matrix``.
-
-    Returns:
-        shape (T-1,).
-
-    Raises:
-        ValueError: T < 2, or an entry on or below the diagonal is missing.
-    """
-    _check_complete(matrix, "forgetting")
-    return np.asarray(np.nanmax(matrix[:-1, :-1], axis=0) - matrix[-1, :-1])
-
-
 def forgetting(matrix: Matrix) -> float:
-    """Mean of ``forgetting_by_task``."""
-    return float(forgetting_by_task(matrix).mean())
+    """Mean over the earlier tasks i < T-1 of the max over t < T-1 of a[t, i], minus a[T-1, i].
+
+    Negative where the last task improved the earlier ones.
+
+    Args:
+        matrix: shape (T, T), from ``accuracy_matrix``; of an incomplete one, or T < 2, the mean is NaN.
+    """
+    return float(np.mean(np.nanmax(matrix[:-1, :-1], axis=0) - matrix[-1, :-1])) if _complete(matrix) else math.nan
 
 
 def backward_transfer(matrix: Matrix) -> float:
     """Mean over the earlier tasks i < T-1 of a[T-1, i] - a[i, i]; negative where they were forgotten.
 
     Args:
-        matrix: shape (T, T), from ``accuracy_matrix``.
-
-    Raises:
-        ValueError: T < 2, or an entry on or below the diagonal is missing.
+        matrix: as for ``forgetting``.
     """
-    _check_complete(matrix, "backward transfer")
-    return float(np.mean(matrix[-1, :-1] - np.diag(matrix)[:-1]))
+    return float(np.mean(matrix[-1, :-1] - np.diag(matrix)[:-1])) if _complete(matrix) else math.nan
 
 
 def forward_transfer(before: Matrix, initial: Matrix) -> float:
@@ -128,14 +98,9 @@ def forward_transfer(before: Matrix, initial: Matrix) -> float:
 
     Args:
         before: accuracy on tasks 1 .. T-1 among their own classes, each after the task before it, shape (T-1,).
-        initial: the same before any training, shape (T-1,).
-
-    Raises:
-        ValueError: no task, or one that was not measured.
+        initial: the same before any training, shape (T-1,). Without a task, or one not measured, the mean is NaN.
     """
-    if before.size == 0 or not np.isfinite(before).all() or not np.isfinite(initial).all():
-        raise ValueError("forward transfer needs the accuracy on every later task, before it and before any training")
-    return float(np.mean(before - initial))
+    return float(np.mean(before - initial)) if before.size else math.nan
 
 
 def continual_finals(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str, float]:
@@ -152,35 +117,28 @@ def continual_finals(rows: Iterable[Mapping[str, Any]], tasks: int) -> dict[str,
     """
     rows = list(rows)
     metrics: dict[str, float] = {}
-    held_out = seen_accuracy(rows, tasks, "val")
+    held_out, accuracy = (seen_accuracy(rows, tasks, phase) for phase in ("val", "eval"))
     if held_out.size and np.isfinite(held_out).all():
-        metrics["final_val_accuracy"] = float(held_out[-1])
-        metrics["average_incremental_val_accuracy"] = average_incremental_accuracy(held_out)
+        metrics |= {"final_val_accuracy": held_out[-1], "average_incremental_val_accuracy": held_out.mean()}
         metrics |= costs(rows)
-    accuracy = seen_accuracy(rows, tasks)
-    if accuracy.size == 0 or math.isnan(accuracy[-1]):
-        return metrics
-    metrics["final_accuracy"] = float(accuracy[-1])
-    metrics |= costs(rows)
-    destructive = {task: value for task, name, value in _measured(rows, "boundary") if name == "destructive"}
-    if destructive:
-        metrics["destructive_boundaries"] = float(sum(destructive.values()))
-    if np.isfinite(accuracy).all():
-        metrics["average_incremental_accuracy"] = average_incremental_accuracy(accuracy)
-    matrix = accuracy_matrix(rows, tasks)
-    if tasks > 1 and _complete(matrix):
-        metrics["forgetting"] = forgetting(matrix)
-        metrics["backward_transfer"] = backward_transfer(matrix)
-    before, initial = (_later_tasks(rows, tasks, moment) for moment in ("before", "initial"))
-    if tasks > 1 and np.isfinite(before).all() and np.isfinite(initial).all():
-        metrics["forward_transfer"] = forward_transfer(before, initial)
-    last = {
-        (phase, name): value
-        for phase in ("eval", "reference", "ablation")
-        for task, name, value in _measured(rows, phase)
-        if task == tasks - 1
-    }
-    return metrics | {metric: last[place] for metric, place in _LAST.items() if place in last}
+    if accuracy.size and np.isfinite(accuracy[-1]):
+        metrics |= {"final_accuracy": accuracy[-1], **costs(rows)}
+        if destructive := {task: value for task, name, value in _measured(rows, "boundary") if name == "destructive"}:
+            metrics["destructive_boundaries"] = sum(destructive.values())
+        matrix = accuracy_matrix(rows, tasks)
+        metrics |= {
+            "average_incremental_accuracy": accuracy.mean(), "forgetting": forgetting(matrix),
+            "backward_transfer": backward_transfer(matrix),
+            "forward_transfer": forward_transfer(*(_later_tasks(rows, tasks, when) for when in ("before", "initial"))),
+        }  # fmt: skip
+        last = {
+            (phase, name): value
+            for phase in ("eval", "reference", "ablation")
+            for task, name, value in _measured(rows, phase)
+            if task == tasks - 1
+        }
+        metrics |= {metric: last[place] for metric, place in _LAST.items() if place in last}
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 
 def _measured(rows: Iterable[Mapping[str, Any]], phase: str) -> Iterator[tuple[int, str, float]]:
@@ -197,11 +155,5 @@ def _later_tasks(rows: Iterable[Mapping[str, Any]], tasks: int, moment: str) -> 
 
 
 def _complete(matrix: Matrix) -> bool:
-    return bool(np.isfinite(matrix[np.tril_indices(len(matrix))]).all())
-
-
-def _check_complete(matrix: Matrix, metric: str) -> None:
-    if len(matrix) < 2:
-        raise ValueError(f"{metric} needs at least 2 tasks, found {len(matrix)}")
-    if not _complete(matrix):
-        raise ValueError(f"{metric} needs the accuracy on every learned task after every task")
+    """Whether there are two tasks and every entry on or below the diagonal."""
+    return len(matrix) > 1 and bool(np.isfinite(matrix[np.tril_indices(len(matrix))]).all())
