@@ -19,11 +19,9 @@ from trainables.data.splits import Split, check, steps_per_epoch
 from trainables.metrics.accuracy import all_logits
 from trainables.metrics.calibration import calibrate, calibration_error, scores
 from trainables.metrics.diagnostics import GroupDiagnostics
-from trainables.metrics.finals import epoch_finals
 from trainables.models.vision import load_backbone
 from trainables.packs.bank import per_replica
-from trainables.packs.checkpoint import Checkpoints
-from trainables.packs.run import PackRun, Report, carry_out
+from trainables.packs.run import PackRun
 from trainables.packs.seeding import generator
 from trainables.packs.tuned import TunedReplicas, base_rates
 from trainables.packs.updates import Updates
@@ -32,25 +30,6 @@ from trainables.peft.export import LoraReplica, image_state
 
 PROBE_IMAGES = 64
 """Training images, evenly spaced, whose logits show how the groups' updates interfere."""
-
-
-def train(config: HybridConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
-    """Train K replicas of one configuration, from their last common checkpoint if there is one.
-
-    Args:
-        seeds: K replica seeds, trained together; a replica's numbers do not depend on its neighbours.
-        report: called after every epoch, and once for the rows of a resumed run's checkpoint.
-        checkpoints: where the state of every replica, optimizer included, goes after every epoch.
-
-    Raises:
-        InputError: data, backbone or configuration do not fit each other.
-    """
-    carry_out(HybridRun(config, seeds), config.epochs, report, checkpoints)
-
-
-def start(config: HybridConfig, seeds: Sequence[int]) -> PackRun:
-    """K replicas before their first step; raises as ``train`` does."""
-    return HybridRun(config, seeds)
 
 
 def materials(configs: Sequence[HybridConfig], load: bool) -> Materials:
@@ -62,9 +41,7 @@ def count_parameters(config: HybridConfig, classes: int) -> tuple[int, int]:
     """(trainable, total) parameters of one replica, without loading weights."""
     backbone = load_backbone(config.backbone, pretrained=False)
     pack = TunedReplicas(backbone, config, classes, 1, torch.device("meta"))
-    groups = pack.bank.groups
-    trained = [group for group, rate in zip(groups, base_rates(config, groups), strict=True) if rate]
-    return pack.bank.count(trained), pack.total_params
+    return pack.parameters(base_rates(config, pack.bank.groups))
 
 
 def lora_replica(params: Mapping[str, Any], tensors: Mapping[str, Tensor], seed: int) -> LoraReplica:
@@ -76,12 +53,12 @@ class HybridRun(PackRun):
     """State of one pack between epochs."""
 
     boundary = "epoch"
-
+    pack: TunedReplicas
     optimizer: Updates
 
     def __init__(self, config: HybridConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
-        self.config = config
+        self.config, self.boundaries = config, config.epochs
         backbone = load_backbone(config.backbone)
         data = load_images(config.dataset, config.data, backbone.size)
         check(config, data)
@@ -193,12 +170,12 @@ class HybridRun(PackRun):
             finite = {name: float(value[k]) for name, value in values.items() if bool(value[k].isfinite())}
             self.log_values(k, "diagnostics", finite, epoch)
 
-    def finals(self, k: int, epoch: int) -> dict[str, float]:
-        return epoch_finals(self.rows[self.seeds[k]], epoch + 1)
-
     def state(self, k: int) -> dict[str, Tensor]:
-        return self.pack.bank.state(k) | {"diagnostics.previous": self.diagnostics.state(k)}
+        return super().state(k) | {"diagnostics.previous": self.diagnostics.state(k)}
 
     def load(self, k: int, state: Mapping[str, Tensor]) -> None:
-        self.pack.bank.load(k, state)
+        super().load(k, state)
         self.diagnostics.load(k, state["diagnostics.previous"])
+
+
+start, train = HybridRun, HybridRun.train

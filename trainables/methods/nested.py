@@ -22,34 +22,13 @@ from trainables.metrics.ablation import ratios
 from trainables.metrics.boundary import ContinualTests
 from trainables.metrics.continual import continual_finals
 from trainables.models.vision import Backbone, load_backbone
-from trainables.packs.checkpoint import Checkpoints
 from trainables.packs.optim import BankOptimizer, columns_of, decay_columns, learning_rates
 from trainables.packs.replicas import Pack
-from trainables.packs.run import PackRun, Report, carry_out
+from trainables.packs.run import PackRun
 from trainables.packs.seeding import generator
 from trainables.peft.consolidation import consolidate
 from trainables.peft.export import LoraReplica, image_state
 from trainables.peft.lora import Contribution, per_replica
-
-
-def train(config: NestedConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
-    """Train K replicas of one configuration through all tasks, from their last common checkpoint if there is one.
-
-    Args:
-        seeds: K replica seeds, trained together; a replica's numbers do not depend on its neighbours.
-        report: called after every task, and once for the rows of a resumed run's checkpoint.
-        checkpoints: where the state of every replica goes at every task boundary.
-
-    Raises:
-        InputError: data, backbone or configuration do not fit each other.
-    """
-    run = NestedRun(config, seeds)
-    carry_out(run, run.tasks.tasks, report, checkpoints)
-
-
-def start(config: NestedConfig, seeds: Sequence[int]) -> PackRun:
-    """K replicas before their first step; raises as ``train`` does."""
-    return NestedRun(config, seeds)
 
 
 def materials(configs: Sequence[NestedConfig], load: bool) -> Materials:
@@ -62,10 +41,7 @@ def count_parameters(config: NestedConfig, classes: int) -> tuple[int, int]:
     pack = Pack(
         load_backbone(config.backbone, pretrained=False), config, parts(config), classes, 1, torch.device("meta")
     )
-    trained = [
-        group for group, rate in zip(pack.bank.groups, base_rates(config, pack.bank.groups), strict=True) if rate
-    ]
-    return pack.bank.count(trained), pack.total_params
+    return pack.parameters(base_rates(config, pack.bank.groups))
 
 
 def lora_replica(params: Mapping[str, Any], tensors: Mapping[str, Tensor], seed: int) -> LoraReplica:
@@ -100,7 +76,8 @@ def base_rates(config: NestedConfig, groups: Sequence[str]) -> list[float]:
 class NestedRun(PackRun):
     """State of one pack between tasks."""
 
-    boundary = "task"
+    boundary = "task"  # where the optimizer starts anew, so that it is no part of the state
+    pack: Pack
 
     def __init__(self, config: NestedConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
@@ -108,19 +85,15 @@ class NestedRun(PackRun):
         backbone: Backbone = load_backbone(config.backbone)
         data: ImageData = load_images(config.dataset, config.data, backbone.size)
         self.tasks = ClassIncremental(config, seeds, data.train.labels, data.test.labels)
+        self.boundaries = self.tasks.tasks
         self.pack = Pack(backbone, config, parts(config), data.classes, len(seeds), self.device)
         for k, seed in enumerate(seeds):
             self.pack.bank.reset(k, generator(seed, "init"))
         self.train_input, test_input = image_inputs(data, backbone, config, self.device)
         self.train_labels = data.train.labels
         self.base_rates = torch.tensor(base_rates(config, self.pack.bank.groups)).expand(len(seeds), -1)  # (K, G)
-        identity = [
-            data.content_hash,
-            backbone.weights_hash,
-            repr(test_input.recipe),
-            config.precision,
-            str(self.device),
-        ]
+        identity = [data.content_hash, backbone.weights_hash, repr(test_input.recipe), config.precision]
+        identity.append(str(self.device))
         self.tests = ContinualTests(
             self.pack, self.tasks, self.train_input, test_input, config.eval_batch_size, identity, self.log, self.alive
         )
@@ -235,8 +208,5 @@ class NestedRun(PackRun):
         self.mark_diverged(torch.tensor([k not in lost for k in range(len(self.seeds))]), task)
         return changed, True
 
-    def state(self, k: int) -> dict[str, Tensor]:
-        return self.pack.bank.state(k)  # the optimizer starts anew with every task
 
-    def load(self, k: int, state: Mapping[str, Tensor]) -> None:
-        self.pack.bank.load(k, state)
+start, train = NestedRun, NestedRun.train

@@ -18,35 +18,14 @@ from trainables.data.text_input import TextInput, bucketed_batches, text_logits
 from trainables.data.texts import TextData, known_text_classes, load_text
 from trainables.errors import InputError
 from trainables.metrics.calibration import scores
-from trainables.metrics.finals import epoch_finals
 from trainables.models.text import TextBackbone, load_text_backbone
 from trainables.models.text_notices import text_notices
-from trainables.packs.checkpoint import Checkpoints
 from trainables.packs.optim import BankOptimizer, decay_columns, linear_rates
-from trainables.packs.run import PackRun, Report, carry_out
+from trainables.packs.run import PackRun
 from trainables.packs.seeding import generator
 from trainables.packs.text import TextReplicas
 from trainables.packs.tuned import base_rates
 from trainables.peft.export import LoraReplica, lora_state
-
-
-def train(config: RankConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
-    """Train K replicas of one configuration, from their last common checkpoint if there is one.
-
-    Args:
-        seeds: K replica seeds, trained together; a replica's numbers do not depend on its neighbours.
-        report: called after every epoch, and once for the rows of a resumed run's checkpoint.
-        checkpoints: where the state of every replica, optimizer included, goes after every epoch.
-
-    Raises:
-        InputError: data, backbone or configuration do not fit each other.
-    """
-    carry_out(RankRun(config, seeds), config.epochs, report, checkpoints)
-
-
-def start(config: RankConfig, seeds: Sequence[int]) -> PackRun:
-    """K replicas before their first step; raises as ``train`` does."""
-    return RankRun(config, seeds)
 
 
 def materials(configs: Sequence[RankConfig], load: bool) -> Materials:
@@ -75,9 +54,7 @@ def count_parameters(config: RankConfig, classes: int) -> tuple[int, int]:
     """(trainable, total) parameters of one replica, without loading weights."""
     backbone = load_text_backbone(config.backbone, None)
     pack = TextReplicas(backbone, config, classes, (0,), torch.device("meta"))
-    groups = pack.bank.groups
-    trained = [group for group, rate in zip(groups, base_rates(config, groups), strict=True) if rate]
-    return pack.bank.count(trained), pack.total_params
+    return pack.parameters(base_rates(config, pack.bank.groups))
 
 
 def lora_replica(params: Mapping[str, Any], tensors: Mapping[str, Tensor], seed: int) -> LoraReplica:
@@ -154,7 +131,7 @@ class RankRun(PackRun):
 
     def __init__(self, config: RankConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
-        self.config = config
+        self.config, self.boundaries = config, config.epochs
         backbone = load_text_backbone(config.backbone, config.pretrained, config.weights_seed)
         data = load_text(config.dataset, config.data, config.backbone)
         check(config, data, backbone)
@@ -250,11 +227,5 @@ class RankRun(PackRun):
                 self.log_values(k, "curve", scores(test[k], self.test_labels), epoch)
         self.eval_s += time.monotonic() - start
 
-    def finals(self, k: int, epoch: int) -> dict[str, float]:
-        return epoch_finals(self.rows[self.seeds[k]], epoch + 1)
 
-    def state(self, k: int) -> dict[str, Tensor]:
-        return self.pack.bank.state(k)
-
-    def load(self, k: int, state: Mapping[str, Tensor]) -> None:
-        self.pack.bank.load(k, state)
+start, train = RankRun, RankRun.train

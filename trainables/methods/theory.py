@@ -20,30 +20,13 @@ from trainables.data.materials import Materials
 from trainables.data.teachers import draw_gram, draw_update, loss_optima, rank_r_residual, update_rank
 from trainables.metrics.finals import gap_finals
 from trainables.packs.bank import Bank, Parameter, per_replica
-from trainables.packs.checkpoint import Checkpoints
-from trainables.packs.run import PackRun, Report, carry_out
+from trainables.packs.run import PackRun
 from trainables.packs.seeding import generator
 
 SPECTRA = ("gaussian", "power_law", "exact_rank")
 """Their order fixes the random streams: a teacher's numbers do not depend on which others are trained."""
 INPUTS, UPDATE = 0, 1
 """Positions in the stream of a replica's data."""
-
-
-def train(config: TheoryConfig, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
-    """Train every rank on every teacher of K replicas, from their last common checkpoint if there is one.
-
-    Args:
-        seeds: K replica seeds, trained together; a replica's numbers do not depend on its neighbours.
-        report: called after every epoch, and once for the rows of a resumed run's checkpoint.
-        checkpoints: where factors and optimizer of every replica go after every epoch.
-    """
-    carry_out(TheoryRun(config, seeds), config.epochs, report, checkpoints)
-
-
-def start(config: TheoryConfig, seeds: Sequence[int]) -> PackRun:
-    """K replicas before their first step; raises as ``train`` does."""
-    return TheoryRun(config, seeds)
 
 
 def materials(configs: Sequence[TheoryConfig], load: bool) -> Materials:
@@ -72,13 +55,11 @@ class TheoryRun(PackRun):
 
     def __init__(self, config: TheoryConfig, seeds: Sequence[int]) -> None:
         super().__init__(seeds)
-        self.config = config
-        shapes = {f"{factor}.{rank}": shape for rank in config.ranks for factor, shape in self._shapes(rank).items()}
-        # Kaiming's uniform for A and zeros for B, as LoRA starts
-        parameters = {
-            name: Parameter(shape, "factors", config.d_in**-0.5 if name.startswith("A") else 0.0)
-            for name, shape in shapes.items()
-        }
+        self.config, self.boundaries = config, config.epochs
+        parameters = {}
+        for rank in config.ranks:  # Kaiming's uniform for A and zeros for B, as LoRA starts
+            parameters[f"A.{rank}"] = Parameter((rank, config.d_in), "factors", config.d_in**-0.5)
+            parameters[f"B.{rank}"] = Parameter((config.d_out, rank), "factors")
         self.own = list(product(seeds, config.teachers))
         # A batch of one matrix takes another path through the BLAS, with another last bit: it gets company.
         rows = self.own if len(self.own) > 1 else self.own * 2
@@ -105,9 +86,6 @@ class TheoryRun(PackRun):
         leaves = [self.bank.views[f"{factor}.{rank}"] for factor in ("A", "B")]
         gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
         return leaves[0].detach(), leaves[1].detach(), gradients[0], gradients[1]
-
-    def _shapes(self, rank: int) -> dict[str, tuple[int, int]]:
-        return {"A": (rank, self.config.d_in), "B": (self.config.d_out, rank)}
 
     def _update(self) -> torch.optim.Optimizer:
         """One fused update of all factors.
@@ -205,3 +183,6 @@ class TheoryRun(PackRun):
 
     def _moments(self) -> tuple[str, ...]:
         return ("momentum_buffer",) if self.config.optimizer == "sgd" else ("exp_avg", "exp_avg_sq")
+
+
+start, train = TheoryRun, TheoryRun.train

@@ -54,6 +54,11 @@ class Replicas:
     def replicas(self) -> int:
         return self.bank.replicas
 
+    def parameters(self, rates: Sequence[float]) -> tuple[int, int]:
+        """(trainable, total) of one replica whose groups have these initial learning rates."""
+        trained = [group for group, rate in zip(self.bank.groups, rates, strict=True) if rate]
+        return self.bank.count(trained), self.total_params
+
     def passes(self) -> Iterator[slice]:
         """Replicas that share a forward pass, ``together`` of them, one slice after the other."""
         for start in range(0, self.replicas, self.together):
@@ -99,17 +104,17 @@ class Pack(Replicas):
         device: torch.device,
     ) -> None:  # fmt: skip
         self.parts = tuple(parts)
-        placement = find_sites(backbone.model, config.placement, config.layers, adapted_blocks(backbone, config))
-        check_rank(config.rank, placement.sites)
+        sites = find_sites(backbone.model, config.placement, config.layers, adapted_blocks(backbone, config))
+        check_rank(config.rank, sites)
         bottleneck = config.placement == "parallel"
         parameters = head_parameters(backbone.dim, classes)
         for part in parts:  # head first, then part by part: configurations share the draws of what they share
-            for path, (d_in, d_out) in placement.sites.items():
+            for path, (d_in, d_out) in sites.items():
                 parameters |= Adapter.shapes(path, part, d_in, d_out, config.rank, bias=bottleneck)
         bank = Bank(parameters, replicas, device)
         scale = 1.0 if bottleneck else config.lora_alpha / config.rank
-        self.adapters = {path: Adapter(bank, path, parts, bottleneck, scale) for path in placement.sites}
-        insert(backbone.model, placement, self.adapters)
+        self.adapters = {path: Adapter(bank, path, parts, bottleneck, scale) for path in sites}
+        insert(backbone.model, self.adapters)
         super().__init__(backbone, bank, config.precision, parameter_count(backbone.model) + bank.count())
 
     @contextmanager

@@ -3,16 +3,19 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from trainables.metrics.diagnostics import StepClock, peak_memory_mib
-from trainables.metrics.finals import FINAL
+from trainables.metrics.finals import FINAL, epoch_finals
 from trainables.packs.checkpoint import Checkpoints, Row
 from trainables.packs.device import device
 from trainables.packs.optim import BankOptimizer
+
+if TYPE_CHECKING:  # timm
+    from trainables.packs.replicas import Replicas
 
 Report = Callable[[dict[int, list[Row]]], None]
 """Takes the new rows of every replica, seed -> rows, once per task or epoch."""
@@ -24,9 +27,14 @@ OPTIMIZER = "optimizer."
 class PackRun(ABC):
     """State of K replicas between two boundaries (tasks or epochs).
 
-    A subclass sets ``data_s`` when data and weights are there, and ``optimizer`` where one lives on over boundaries.
+    A subclass sets ``config``, ``boundaries``, ``data_s`` when data and weights are there, ``pack`` unless it has a
+    ``state`` of its own, and ``optimizer`` where one lives on over boundaries.
+
+    Raises:
+        InputError: data, backbone or configuration do not fit each other.
 
     Attributes:
+        boundaries: how many tasks or epochs a run has.
         boundary: after what replicas report and leave a checkpoint.
         rows: seed -> everything that the replica has reported.
         steps: training steps that each replica has done, int64 (K,).
@@ -35,6 +43,8 @@ class PackRun(ABC):
     """
 
     boundary: ClassVar[Literal["task", "epoch"]]
+    boundaries: int
+    pack: "Replicas"
     optimizer: BankOptimizer | None = None
 
     def __init__(self, seeds: Sequence[int]) -> None:
@@ -47,6 +57,33 @@ class PackRun(ABC):
         self.steps = torch.zeros(len(seeds), dtype=torch.long)
         self.finite = torch.ones(len(seeds), dtype=torch.bool)
 
+    @classmethod
+    def train(cls, config: Any, seeds: Sequence[int], report: Report, checkpoints: Checkpoints) -> None:
+        """Train K replicas of one configuration, from their last common checkpoint if there is one.
+
+        Args:
+            seeds: of the replicas, trained together; a replica's numbers do not depend on its neighbours.
+            report: called after every boundary, and once for the rows of a resumed run's checkpoint.
+            checkpoints: where the state of every replica goes at every boundary.
+        """
+        run = cls(config, seeds)  # type: ignore[call-arg]
+        done = checkpoints.last_common(run.seeds)
+        if done is not None:
+            run.restore(checkpoints, done)
+            if not any(row["phase"] == FINAL for rows in run.rows.values() for row in rows):  # of an earlier version
+                run.log_finals(done)
+                run.save(checkpoints, done)
+            report({seed: list(run.rows[seed]) for seed in run.seeds})
+        for position in range(0 if done is None else done + 1, run.boundaries):
+            if not bool(run.finite.any()):
+                break
+            before = {seed: len(run.rows[seed]) for seed in run.seeds}
+            run.advance(position)
+            start = time.monotonic()
+            run.save(checkpoints, position)
+            run.log_timing("checkpoint_s", time.monotonic() - start, position)
+            report({seed: run.rows[seed][before[seed] :] for seed in run.seeds})
+
     @abstractmethod
     def training(self, position: int) -> Iterator[None]:
         """Train through one task or epoch, step by step; a step is done when its turn of the iterator is."""
@@ -55,17 +92,17 @@ class PackRun(ABC):
     def measure(self, position: int) -> None:
         """Everything that is measured after one task or epoch."""
 
-    @abstractmethod
     def finals(self, k: int, position: int) -> dict[str, float]:
         """Final metrics of replica k if it ended with this task or epoch, by the names that its method declares."""
+        return epoch_finals(self.rows[self.seeds[k]], position + 1)
 
-    @abstractmethod
     def state(self, k: int) -> dict[str, Tensor]:
         """Everything that replica k's future depends on, but for ``steps``, ``finite`` and ``optimizer``."""
+        return self.pack.bank.state(k)
 
-    @abstractmethod
     def load(self, k: int, state: Mapping[str, Tensor]) -> None:
         """Undo ``state``."""
+        self.pack.bank.load(k, state)
 
     def advance(self, position: int) -> None:
         """Train through one task or epoch, measure, and log what both took."""
@@ -183,28 +220,3 @@ class PackRun(ABC):
             self.rows[seed] = saved.rows
         longest = max((row["wall_s"] for rows in self.rows.values() for row in rows), default=0.0)
         self.began = time.monotonic() - longest
-
-
-def carry_out(run: PackRun, boundaries: int, report: Report, checkpoints: Checkpoints) -> None:
-    """Take a pack through all its tasks or epochs, from its last common checkpoint if there is one.
-
-    Args:
-        report: called after every boundary, and once for the rows of a resumed run's checkpoint.
-        checkpoints: where the state of every replica goes at every boundary.
-    """
-    done = checkpoints.last_common(run.seeds)
-    if done is not None:
-        run.restore(checkpoints, done)
-        if not any(row["phase"] == FINAL for rows in run.rows.values() for row in rows):  # of an earlier version
-            run.log_finals(done)
-            run.save(checkpoints, done)
-        report({seed: list(run.rows[seed]) for seed in run.seeds})
-    for position in range(0 if done is None else done + 1, boundaries):
-        if not bool(run.finite.any()):
-            break
-        before = {seed: len(run.rows[seed]) for seed in run.seeds}
-        run.advance(position)
-        start = time.monotonic()
-        run.save(checkpoints, position)
-        run.log_timing("checkpoint_s", time.monotonic() - start, position)
-        report({seed: run.rows[seed][before[seed] :] for seed in run.seeds})

@@ -48,17 +48,17 @@ class TunedReplicas(Replicas):
             layer = model.get_submodule(path)
             parameters |= norms.shapes(path, layer)  # type: ignore[arg-type]
             self.pretrained |= norms.pretrained(path, layer)  # type: ignore[arg-type]
-        if trained.lora.sites:
-            check_rank(config.rank, trained.lora.sites)
+        if trained.lora:
+            check_rank(config.rank, trained.lora)
         fan_in = config.rank if isinstance(config, HybridConfig) and config.lora_init == "notes" else None
-        for path, (d_in, d_out) in trained.lora.sites.items():
+        for path, (d_in, d_out) in trained.lora.items():
             parameters |= Adapter.shapes(path, "lora", d_in, d_out, config.rank, bias=False, fan_in=fan_in)
         if trained.backbone:
             self.pretrained |= {f"{BACKBONE}{name}": value.detach() for name, value in model.named_parameters()}
             parameters |= {name: Parameter(tuple(v.shape), "backbone") for name, v in self.pretrained.items()}
         bank = Bank(parameters, replicas, device)
-        self.adapters = {path: Adapter(bank, path, ("lora",), False, config.scale) for path in trained.lora.sites}
-        insert(model, trained.lora, self.adapters)
+        self.adapters = {path: Adapter(bank, path, ("lora",), False, config.scale) for path in trained.lora}
+        insert(model, self.adapters)
         norms.insert_norms(model, bank, trained.norms)
         frozen = 0 if trained.backbone else parameter_count(model)
         super().__init__(backbone, bank, config.precision, frozen + bank.count())

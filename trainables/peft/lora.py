@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import torch
 from timm.models.vision_transformer import Block
@@ -155,28 +154,27 @@ class AdaptedLinear(nn.Module):
         return lora_linear(x, linear.weight, linear.bias, down, up, adapter.scale)
 
 
-@dataclass
-class Placement:
-    """Where adapters sit: their paths, their widths, and how to put them in."""
-
-    kind: str
-    sites: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Full module path -> (d_in, d_out)."""
-
-
-def find_sites(model: nn.Module, placement: str, layers: str, blocks: Container[int] | None = None) -> Placement:
+def find_sites(
+    model: nn.Module, placement: str, layers: str, blocks: Container[int] | None = None
+) -> dict[str, tuple[int, int]]:
     """Places for adapters: every block (``parallel``) or the linear layers whose full path matches (``linear``).
 
     Args:
         blocks: numbers of the blocks that get adapters; None: all of the model.
 
+    Returns:
+        full module path -> (d_in, d_out).
+
     Raises:
         InputError: not a regular expression, no layer matches, or ``EVERY_LINEAR_LAYER`` does not match every one.
     """
-    sites = _sites(model, placement, layers)
-    if blocks is None:
-        return sites
-    return Placement(placement, {path: dims for path, dims in sites.sites.items() if block_number(path) in blocks})
+    sites: dict[str, tuple[int, int]]
+    if placement == "parallel":
+        every = {path: m for path, m in model.named_modules() if isinstance(m, Block)}
+        sites = {path: (block.norm1.normalized_shape[0],) * 2 for path, block in every.items()}  # type: ignore
+    else:
+        sites = _linear_sites(model, layers)
+    return {path: dims for path, dims in sites.items() if blocks is None or block_number(path) in blocks}
 
 
 def block_number(path: str) -> int | None:
@@ -185,10 +183,7 @@ def block_number(path: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _sites(model: nn.Module, placement: str, layers: str) -> Placement:
-    if placement == "parallel":
-        blocks = {path: m for path, m in model.named_modules() if isinstance(m, Block)}
-        return Placement(placement, {path: (b.norm1.normalized_shape[0],) * 2 for path, b in blocks.items()})  # type: ignore
+def _linear_sites(model: nn.Module, layers: str) -> dict[str, tuple[int, int]]:
     try:
         pattern = re.compile(layers)
     except re.error as error:
@@ -205,10 +200,10 @@ def _sites(model: nn.Module, placement: str, layers: str) -> Placement:
             f"layers: the default means every linear layer of a block, this backbone has others: {', '.join(missed)}; "
             "allowed: a regex that says which"
         )
-    return Placement(placement, matched)
+    return matched
 
 
-def insert(model: nn.Module, placement: Placement, adapters: Mapping[str, Adapter]) -> None:
+def insert(model: nn.Module, adapters: Mapping[str, Adapter]) -> None:
     """Wrap the modules at the adapters' paths, in place."""
     for path, adapter in adapters.items():
         parent_path, _, name = path.rpartition(".")

@@ -6,7 +6,7 @@ from torch import nn
 
 from trainables.configs import HybridConfig, Policy, RankConfig
 from trainables.errors import InputError
-from trainables.peft.lora import Placement, block_number, find_sites
+from trainables.peft.lora import block_number, find_sites
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,12 @@ class Trained:
     """What a method trains beside the head.
 
     Attributes:
-        lora: linear layers that get a LoRA pair.
+        lora: linear layers that get a LoRA pair, path -> (d_in, d_out).
         norms: paths of the LayerNorms whose scale and shift are trained.
         backbone: whether every parameter of the backbone is.
     """
 
-    lora: Placement
+    lora: dict[str, tuple[int, int]]
     norms: tuple[str, ...]
     backbone: bool
 
@@ -32,20 +32,19 @@ def choose(model: nn.Module, config: HybridConfig | RankConfig) -> Trained:
 
     Source: METHODS.md "Hybrid LoRA + norm tuning".
     """
-    lora, norms = Placement("linear"), tuple[str, ...]()
-    layers = config.lora_layers if isinstance(config, HybridConfig) else config.layers
-    if config.trains_lora:
-        lora = find_sites(model, "linear", layers)
+    layers, norms = config.lora_layers if isinstance(config, HybridConfig) else config.layers, tuple[str, ...]()
+    lora = find_sites(model, "linear", layers) if config.trains_lora else {}
     if isinstance(config, HybridConfig) and config.trains_norms:
         _check_norms(model, config.method)
-        norms = tuple(path for path, module in model.named_modules() if _affine_norm(module))
+        affine = ((path, m) for path, m in model.named_modules() if isinstance(m, nn.LayerNorm))
+        norms = tuple(path for path, norm in affine if norm.elementwise_affine)
     if isinstance(config, HybridConfig) and config.policy is not None:
         depth = len(model.blocks)  # type: ignore[arg-type]
         with_lora = lora_blocks(config.policy, depth)
         others = set(range(depth)) - with_lora  # the final norm is in no block, so it stays frozen
-        lora = Placement("linear", {path: dims for path, dims in lora.sites.items() if block_number(path) in with_lora})
+        lora = {path: dims for path, dims in lora.items() if block_number(path) in with_lora}
         norms = tuple(path for path in norms if block_number(path) in others)
-        if not lora.sites:
+        if not lora:
             listed = ", ".join(map(str, sorted(with_lora)))
             raise InputError(
                 f"policy={config.policy}: layers={layers!r} matches no linear layer in its blocks {listed}"
@@ -85,7 +84,3 @@ def _check_norms(model: nn.Module, method: str) -> None:
 def _other_norm(module: nn.Module) -> bool:
     own = any(True for _ in module.parameters(recurse=False))
     return own and "norm" in type(module).__name__.lower() and not isinstance(module, nn.LayerNorm)
-
-
-def _affine_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.LayerNorm) and module.elementwise_affine

@@ -36,14 +36,14 @@ def test_linear_placement_equals_peft_outputs_and_gradients(layers: str) -> None
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, num_classes=0, depth=3).eval()
     reference = get_peft_model(copy.deepcopy(model), LoraConfig(r=8, lora_alpha=16, target_modules=layers)).eval()
     model.requires_grad_(False)
-    placement = find_sites(model, "linear", layers)
+    sites = find_sites(model, "linear", layers)
     parameters = {}
-    for path, (d_in, d_out) in placement.sites.items():
+    for path, (d_in, d_out) in sites.items():
         parameters |= Adapter.shapes(path, "fast", d_in, d_out, 8, bias=False)
     bank = Bank(parameters, 1, CPU)
-    adapters = {path: Adapter(bank, path, ("fast",), False, scale=16 / 8) for path in placement.sites}
-    insert(model, placement, adapters)
-    for path in placement.sites:
+    adapters = {path: Adapter(bank, path, ("fast",), False, scale=16 / 8) for path in sites}
+    insert(model, adapters)
+    for path in sites:
         layer = reference.base_model.model.get_submodule(path)
         for ours, theirs in (("down", layer.lora_A), ("up", layer.lora_B)):
             value = torch.randn(theirs["default"].weight.shape) * 0.05
@@ -55,7 +55,7 @@ def test_linear_placement_equals_peft_outputs_and_gradients(layers: str) -> None
     direction = torch.randn_like(ours)  # a square would be constant after the final LayerNorm
     (ours * direction).sum().backward()
     (theirs * direction).sum().backward()
-    for path in placement.sites:
+    for path in sites:
         layer = reference.base_model.model.get_submodule(path)
         gradient = bank.views[f"{path}.fast.up"].grad[0]
         expected = layer.lora_B["default"].weight.grad.T
@@ -198,8 +198,8 @@ def test_every_linear_layer_means_every_one() -> None:
     model = VisionTransformer(**shape, mlp_layer=SwiGLU)  # type: ignore[arg-type]
     with pytest.raises(InputError, match=r"blocks\.0\.mlp\.fc1_g, blocks\.0\.mlp\.fc1_x; allowed: a regex"):
         find_sites(model, "linear", EVERY_LINEAR_LAYER)
-    assert len(find_sites(model, "linear", r"blocks\.\d+\.attn\.qkv").sites) == 2
-    assert find_sites(model, "parallel", "").sites == {"blocks.0": (16, 16), "blocks.1": (16, 16)}
+    assert len(find_sites(model, "linear", r"blocks\.\d+\.attn\.qkv")) == 2
+    assert find_sites(model, "parallel", "") == {"blocks.0": (16, 16), "blocks.1": (16, 16)}
 
 
 def test_norm_tuning_refuses_norms_that_it_cannot_train() -> None:
