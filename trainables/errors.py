@@ -1,4 +1,4 @@
-"""The one exception that means "the user asked for something impossible"."""
+"""The one exception that means "the user asked for something impossible", and what is said of others."""
 
 
 class InputError(ValueError):
@@ -6,6 +6,11 @@ class InputError(ValueError):
 
     The command line turns it into exit code 2 before any work starts; every other exception is a bug.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line; "" where it says nothing."""
+    return (str(error).strip().splitlines() or [""])[0]
 
 
 class ContractError(InputError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trainables.configs import HybridConfig, NestedConfig, RankConfig, TheoryConfig
 from trainables.configs.base import TrainableConfig
-from trainables.errors import InputError
+from trainables.errors import InputError, first_line
 from trainables.metrics.finals import CONTINUAL, EPOCHS, RANK, THEORY, Metric
 
 if TYPE_CHECKING:  # torch
@@ -113,9 +113,8 @@ def named(name: str) -> TrainableSpec:
     try:
         spec = entries[name].load()
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        text = f"entry point {name} = {entries[name].value}: it does not load ({type(error).__name__}: {reason})"
-        raise InputError(text) from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"entry point {name} = {entries[name].value}: it does not load ({reason})") from error
     if not isinstance(spec, TrainableSpec):
         raise InputError(f"entry point {name} = {entries[name].value}: a TrainableSpec is expected, not {spec!r:.60}")
     return spec

@@ -27,7 +27,7 @@ from study.records.provenance import SOURCE_ROOT, collect
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from study.resolve.study import command_line, new_run_id
 from study.resolved import ResolvedStudy, TrialSpec
-from trainables.errors import InputError
+from trainables.errors import InputError, first_line
 from trainables.packs.checkpoint import Checkpoints
 
 MOST_LISTED = 6
@@ -41,8 +41,6 @@ def rerun(path: Path, replica_id: str, out: Path | None, as_json: bool) -> int:
     The original run is only read. What is trained is not tracked in MLflow.
 
     Args:
-        path: the run directory.
-        replica_id: which replica; finished or diverged.
         out: run directory of the replica that is trained again; None: a temporary one.
 
     Returns:
@@ -103,8 +101,7 @@ def train_here(path: Path) -> None:
         spec.load().train(spec.config.model_validate(trial.params), [seed], report, checkpoints)
     except Exception as error:
         traceback.print_exc()
-        reason = (str(error).strip().splitlines() or [""])[0]
-        outcome = Outcome(status="failed", error=f"{type(error).__name__}: {reason}")
+        outcome = Outcome(status="failed", error=f"{type(error).__name__}: {first_line(error)}")
     else:
         outcome = Outcome(status="diverged" if diverged else "finished")
     write_outcome(run.folder(replica_id), outcome.model_copy(update={"began_at": began, "ended_at": time.time()}))
@@ -160,10 +157,7 @@ def differences(records: Run, original: RunDirectory, again: RunDirectory, trial
 
     Args:
         records: the Parquet files of ``original``.
-        original: the run.
         again: the run directory of the same replica, trained again.
-        trial: its configuration.
-        seed: its seed.
     """
     replica_id = trial.replica_id(seed)
     found = []

@@ -19,7 +19,7 @@ from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from study.resolved import TrialSpec
 from study.terminal.progress import Progress
 from study.tracking.tracker import Tracker
-from trainables.errors import InputError
+from trainables.errors import InputError, first_line
 
 # Read by ray when it is imported; nothing in the project imports ray before this module.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -66,8 +66,7 @@ def start_ray(address: str, device: str, machine: Machine | None) -> None:
             with contextlib.chdir(SOURCE_ROOT):
                 ray.init(address=found, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            first = (str(error).strip().splitlines() or [""])[0]
-            raise InputError(f"--address {address}: the Ray cluster cannot be joined ({first})") from error
+            raise InputError(f"--address {address}: the Ray cluster cannot be joined ({first_line(error)})") from error
 
 
 def _reachable(address: str) -> str:
@@ -85,7 +84,7 @@ def _reachable(address: str) -> str:
         with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S):
             return found
     except (ConnectionError, ValueError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = first_line(error) or type(error).__name__
         raise InputError(f"--address {address}: no Ray cluster there ({reason}); {allowed}") from error
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from study.plugins import trainable_of
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from study.resolved import ResolvedStudy
-from trainables.errors import ContractError, InputError
+from trainables.errors import ContractError, InputError, first_line
 from trainables.metrics.finals import FINAL
 from trainables.packs.checkpoint import Checkpoints, Row
 from trainables.registry import PARAMETERS
@@ -83,8 +83,7 @@ def run_pack(task: dict[str, Any]) -> None:
             folder = run_dir / "checkpoints" / replica_id
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "error.txt").write_text(traceback.format_exc())
-        reason = (str(error).strip().splitlines() or [""])[0]
-        text = reason if isinstance(error, InputError) else f"{type(error).__name__}: {reason}"
+        text = f"{'' if isinstance(error, InputError) else f'{type(error).__name__}: '}{first_line(error)}"
         statuses = {seed: ("failed", text) for seed in replica_ids}
     else:
         statuses = {seed: ("diverged" if seed in diverged else "finished", None) for seed in replica_ids}

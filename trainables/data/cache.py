@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 
 def cache_dir() -> Path:
@@ -40,3 +42,12 @@ def cached(kind: str, identity: Any, build: Callable[[Path], None]) -> Path:
             build(unfinished)
             os.replace(unfinished, path)
     return path
+
+
+def hash_tensors(tensors: Mapping[str, Tensor], digest: Any = None) -> str:
+    """sha256 over names and values; ``digest``: of ``hashlib``, which has taken something before."""
+    digest = digest or hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from trainables.configs import DataConfig
+from trainables.data.cache import hash_tensors
 from trainables.data.pictures import within, write_pictures
 from trainables.errors import InputError
 
@@ -89,10 +90,8 @@ def decode(source: Source, dataset: str, data: DataConfig, bound: int, folder: P
         with quiet_datasets():
             tensors[f"{split}_sizes"] = write_pictures(folder / f"{split}.bin", pictures, digest)
         tensors[f"{split}_labels"] = torch.from_numpy(labels).long()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].numpy().tobytes())
-    metadata = {"class_names": json.dumps(names), "content_hash": digest.hexdigest(), "dataset": Path(dataset).name}
+    about = {"class_names": json.dumps(names), "content_hash": hash_tensors(tensors, digest)}
+    metadata = about | {"dataset": Path(dataset).name}
     save_file(tensors, folder / "index.safetensors", metadata=metadata)
 
 

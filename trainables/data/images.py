@@ -15,7 +15,7 @@ from trainables.configs import DataConfig
 from trainables.data.cache import cached
 from trainables.data.decoding import Source, decode, parse_classes, quiet_datasets
 from trainables.data.pictures import Pictures, map_pictures
-from trainables.errors import InputError
+from trainables.errors import InputError, first_line
 from trainables.models.hub import offline_if_unreachable
 
 HUB = {
@@ -93,7 +93,8 @@ def _identify(dataset: str) -> Source:
         return Source(f"{hashlib.sha256(code).hexdigest()} pillow {version('pillow')}", None)
     folder = Path(dataset).expanduser()
     if folder.is_dir():
-        splits = _load_folder(folder)
+        how = {} if any(folder.rglob("*.parquet")) else {"path": "imagefolder", "data_dir": str(folder)}
+        splits = load_folder(folder, "a Hugging Face Parquet folder or an image folder", **how)
         image, label = _columns(dataset, splits)
         return Source(hash_folder(folder), splits, image, label)
     if dataset not in HUB and dataset.count("/") != 1 or dataset.startswith((".", "/", "~")):
@@ -108,18 +109,20 @@ def _identify(dataset: str) -> Source:
     return Source(" ".join(splits[key]._fingerprint for key in sorted(splits)), splits, image, label)
 
 
-def _load_folder(folder: Path) -> Any:
+def load_folder(folder: Path, kind: str, **options: str) -> Any:
+    """All splits of a folder, which the message calls ``kind``; ``options`` as of ``datasets.load_dataset``.
+
+    Raises:
+        InputError: ``datasets`` cannot read it.
+    """
     import datasets
 
-    kind = {} if any(folder.rglob("*.parquet")) else {"path": "imagefolder", "data_dir": str(folder)}
     try:
         with quiet_datasets():
-            return datasets.load_dataset(**(kind or {"path": str(folder)}))
+            return datasets.load_dataset(**{"path": str(folder), **options})
     except Exception as error:  # datasets raises a dozen unrelated types for a folder it cannot read
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(
-            f"dataset {folder}: not readable as a Hugging Face Parquet folder or an image folder ({first_line})"
-        ) from error
+        reason = first_line(error) or type(error).__name__
+        raise InputError(f"dataset {folder}: not readable as {kind} ({reason})") from error
 
 
 def load_hub(dataset: str, name: str, config: str | None = None) -> Any:

@@ -32,11 +32,7 @@ class ClassIncremental:
     """
 
     def __init__(
-        self,
-        config: ClassIncrementalConfig,
-        seeds: Sequence[int],
-        train_labels: Tensor,
-        test_labels: Tensor,
+        self, config: ClassIncrementalConfig, seeds: Sequence[int], train_labels: Tensor, test_labels: Tensor
     ) -> None:
         classes = int(train_labels.max()) + 1
         sizes = task_sizes(classes, config.init_cls, config.increment)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from trainables.data.decoding import HELD_OUT_FRACTION, quiet_datasets
-from trainables.data.images import hash_folder, load_hub
+from trainables.data.decoding import HELD_OUT_FRACTION
+from trainables.data.images import hash_folder, load_folder, load_hub
 from trainables.errors import InputError
 
 OWN_DATASET = "reviews"
@@ -136,7 +136,7 @@ def open_text(dataset: str) -> TextSource:
         return TextSource(dataset, hashlib.sha256(code).hexdigest(), None)
     folder = Path(dataset).expanduser()
     if folder.is_dir():
-        return TextSource(dataset, hash_folder(folder), _load_folder(folder))
+        return TextSource(dataset, hash_folder(folder), load_folder(folder, "a Hugging Face text folder"))
     if dataset not in HUB and (dataset.count("/") != 1 or dataset.startswith((".", "/", "~"))):
         raise InputError(
             f"dataset {dataset!r}: neither a folder nor a known name; allowed: {', '.join(NAMES)}, a hub name "
@@ -144,14 +144,3 @@ def open_text(dataset: str) -> TextSource:
         )
     splits = load_hub(dataset, *HUB.get(dataset, (dataset,)))
     return TextSource(dataset, " ".join(splits[key]._fingerprint for key in sorted(splits)), splits)
-
-
-def _load_folder(folder: Path) -> Any:
-    import datasets
-
-    try:
-        with quiet_datasets():
-            return datasets.load_dataset(str(folder))
-    except Exception as error:  # datasets raises a dozen unrelated types for a folder it cannot read
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"dataset {folder}: not readable as a Hugging Face text folder ({first_line})") from error

@@ -3,7 +3,6 @@
 The cache holds a safetensors file that every worker maps read-only.
 """
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from trainables.configs import TextDataConfig
-from trainables.data.cache import cached
+from trainables.data.cache import cached, hash_tensors
 from trainables.data.text_source import Examples, TextSource, open_text
 from trainables.errors import InputError
 from trainables.models.tokenizer import fingerprint, load_tokenizer
@@ -96,12 +95,8 @@ def _tokenise(source: TextSource, data: TextDataConfig, tokenizer: Any, length: 
         tensors[f"{split}_tokens"] = torch.tensor([token for row in rows for token in row], dtype=torch.int32)
         tensors[f"{split}_offsets"] = torch.tensor([0] + [len(row) for row in rows]).cumsum(0)
         tensors[f"{split}_labels"] = torch.from_numpy(kept.labels)
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].numpy().tobytes())
     about = {"class_names": json.dumps(names), "pad_id": str(tokenizer.pad_token_id)}
-    about |= {"content_hash": digest.hexdigest(), "dataset": Path(source.dataset).name}
+    about |= {"content_hash": hash_tensors(tensors), "dataset": Path(source.dataset).name}
     save_file(tensors, folder / "texts.safetensors", metadata=about)
 
 

@@ -4,7 +4,6 @@ Weights are read from safetensors. Of a model that only has a ``pytorch_model.bi
 ``weights_only``, which runs no code of the file.
 """
 
-import hashlib
 import inspect
 import sys
 from collections.abc import Mapping
@@ -20,7 +19,8 @@ from transformers import MODEL_MAPPING, AutoModel, BertConfig, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging
 
-from trainables.errors import InputError
+from trainables.data.cache import hash_tensors
+from trainables.errors import InputError, first_line
 from trainables.models.hub import offline_if_unreachable
 from trainables.models.text_dropout import ATTENTION
 from trainables.models.text_probe import Reading, probe, states
@@ -122,7 +122,7 @@ def load_text_backbone(name: str, pretrained: bool | None = True, weights_seed: 
     rates = (getattr(config, key, None) for key in HEAD_DROPOUT)
     return TextBackbone(
         model, dim, vocabulary, positions, float(next((rate for rate in rates if rate is not None), 0.0)), reading,
-        "" if pretrained is None else _hash(model),
+        "" if pretrained is None else hash_tensors(model.state_dict()),
     )  # fmt: skip
 
 
@@ -231,13 +231,5 @@ def _pretrained(name: str, local: Path | None, config: PretrainedConfig, options
     return model
 
 
-def _hash(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error) or type(error).__name__

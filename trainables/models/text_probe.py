@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainables.errors import InputError
+from trainables.errors import InputError, first_line
 from trainables.models.text_dropout import attention_watched, laid_out_by_text
 
 TEXTS, WIDTH = 5, 9
@@ -125,8 +125,8 @@ def _run(model: nn.Module, ids: Tensor, mask: Tensor) -> States:
     try:
         return states(model(input_ids=ids, attention_mask=mask.long()))
     except Exception as error:  # whatever a model for other inputs misses
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(f"cannot be run on token ids and a mask alone ({type(error).__name__}: {reason})") from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise InputError(f"cannot be run on token ids and a mask alone ({reason})") from error
 
 
 def _change(before: Tensor, after: Tensor) -> float:

@@ -14,6 +14,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 from torch.func import functional_call
 
+from trainables.data.cache import hash_tensors
 from trainables.data.transforms import Interpolation, Scaling
 from trainables.errors import InputError
 from trainables.models.hub import offline_if_unreachable
@@ -89,15 +90,7 @@ def _from_timm(name: str, pretrained: bool) -> Backbone:
             f"backbone {name!r}: weights not in the local cache and the hub cannot be reached "
             f"({type(error).__name__}); pass --backbone FILE.safetensors, or use --profile embedded"
         ) from error
-    return _frozen(model, {}, _hash(model))
-
-
-def _hash(model: VisionTransformer) -> str:
-    digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return _frozen(model, {}, hash_tensors(model.state_dict()))
 
 
 def _metadata(name: str, path: Path) -> Mapping[str, str]:

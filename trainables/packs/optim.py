@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainables.packs.bank import Bank
 
+BETAS, EPS = (0.9, 0.999), 1e-8
 CHUNK = 65_536
 """Columns that are updated together on a CPU: what an update reads and writes of them stays in the cache."""
 
@@ -25,15 +26,9 @@ class BankOptimizer:
     """
 
     def __init__(
-        self,
-        bank: Bank,
-        kind: Literal["sgd", "adamw"],
-        decay: Sequence[float] | Tensor,
-        momentum: float = 0.9,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        self, bank: Bank, kind: Literal["sgd", "adamw"], decay: Sequence[float] | Tensor, momentum: float = 0.9
     ) -> None:
-        self.bank, self.kind, self.momentum, self.betas, self.eps = bank, kind, momentum, betas, eps
+        self.bank, self.kind, self.momentum = bank, kind, momentum
         if not isinstance(decay, Tensor):
             decay = torch.tensor(decay)[bank.group_of.cpu()]
         self.decay = decay.to(bank.flat)  # (P,)
@@ -52,7 +47,7 @@ class BankOptimizer:
         """
         self.steps += update.cpu()
         lr = lr.to(self.bank.flat)
-        corrections = [self._bias_correction(beta).to(self.bank.flat) for beta in self.betas]
+        corrections = [self._bias_correction(beta).to(self.bank.flat) for beta in BETAS]
         for g, columns in enumerate(self.columns):
             own = update[:, g]
             if not bool(own.any()):
@@ -71,10 +66,10 @@ class BankOptimizer:
             new = flat - rate * first
         else:
             assert self.second is not None
-            beta1, beta2 = self.betas
+            beta1, beta2 = BETAS
             first = torch.lerp(self.first[:, at], gradient, 1 - beta1)
             second = self.second[:, at].mul(beta2).add_(gradient.square().mul_(1 - beta2))
-            denominator = second.sqrt().div_(second_bias.sqrt()).add_(self.eps)
+            denominator = second.sqrt().div_(second_bias.sqrt()).add_(EPS)
             new = (flat * (1 - rate * decay)).sub_((rate / first_bias * first).div_(denominator))
             self._keep(self.second[:, at], second, mask)
         self._keep(self.first[:, at], first, mask)

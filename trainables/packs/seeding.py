@@ -41,8 +41,3 @@ def generator(seed: int, stream: Stream, *position: int) -> torch.Generator:
     header["left"], header["seeded"], header["next"], header["words"] = 1, 1, 0, words
     made.set_state(state)
     return made
-
-
-def permutation(n: int, seed: int, stream: Stream, *position: int) -> torch.Tensor:
-    """Random permutation of range(n), int64 (n,)."""
-    return torch.randperm(n, generator=generator(seed, stream, *position))

@@ -65,14 +65,12 @@ def write_folder(folder: Path, replica: LoraReplica, base_model: str, notes: Map
     if len(part_ranks) > 1 or len(counts) > 1:
         raise InputError(f"ranks {sorted(part_ranks)} with {sorted(counts)} parts: the same in all layers is allowed")
     (rank,), (count,) = part_ranks, counts
+    alpha = count * replica.lora_alpha
     tensors = {}
     for path, parts in pairs.items():
-        tensors[f"{replica.encoder}{path}.lora_A.weight"] = torch.cat(
-            [state[f"{path}.{part}.down"] for part in parts], dim=1
-        ).t()
-        tensors[f"{replica.encoder}{path}.lora_B.weight"] = torch.cat(
-            [state[f"{path}.{part}.up"] for part in parts], dim=0
-        ).t()
+        for name, kind, dim in (("lora_A", "down", 1), ("lora_B", "up", 0)):
+            both = torch.cat([state[f"{path}.{part}.{kind}"] for part in parts], dim)
+            tensors[f"{replica.encoder}{path}.{name}.weight"] = both.t()
     whole = {name: value for name, value in state.items() if name.endswith((".weight", ".bias"))}
     for name, value in whole.items():
         path, _, kind = name.rpartition(".")
@@ -80,7 +78,7 @@ def write_folder(folder: Path, replica: LoraReplica, base_model: str, notes: Map
         tensors[f"{there}.{kind}"] = value.t() if name == "head.weight" else value.flatten()
     config = {
         "peft_type": "LORA", "task_type": None, "base_model_name_or_path": base_model, "inference_mode": True,
-        "r": count * rank, "lora_alpha": _integer_if_whole(count * replica.lora_alpha), "lora_dropout": 0.0,
+        "r": count * rank, "lora_alpha": int(alpha) if alpha == int(alpha) else alpha, "lora_dropout": 0.0,
         "bias": "none", "fan_in_fan_out": False, "target_modules": path_regex(replica.encoder + path for path in pairs),
         "modules_to_save": sorted({name.rpartition(".")[0] for name in tensors if ".lora_" not in name}) or None,
     }  # fmt: skip
@@ -128,7 +126,3 @@ def require_empty(folder: Path) -> None:
     """Raises InputError unless ``folder`` is new or empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: exists and is not an empty folder; a new or empty folder is allowed")
-
-
-def _integer_if_whole(value: float) -> int | float:
-    return int(value) if value == int(value) else value
