@@ -15,7 +15,7 @@ import typer
 from analysis.records import RecordsError
 from study.resolve.options import Options
 from study.search.options import SearchOptions
-from study.tracking.tracker import TrackingError
+from study.tracking.mlflow_connection import TrackingError
 from trainables.errors import InputError
 
 STARTED = time.time()

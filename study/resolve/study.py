@@ -21,7 +21,7 @@ from study.search.options import check_metrics, search_seeds, with_options
 from study.search.plan import build_search, make_trial, metric_bounds
 from study.search.racing import SeedSchedule
 from study.search.statistics import parse_constraint
-from study.tracking.tracker import resolve_uri
+from study.tracking.mlflow_connection import resolve_uri
 from trainables.configs.base import TrainableConfig
 from trainables.configs.names import validated
 from trainables.errors import InputError

@@ -5,18 +5,18 @@ MLflow is imported only when a client is opened: it takes more than a second, an
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
+
+from filelock import FileLock
 
 from study.tracking.outbox import one_line
 
@@ -72,10 +72,11 @@ def open_client(uri: str) -> MlflowClient:
             _probe(uri)
         try:
             from mlflow import MlflowClient
-        finally:
-            _silence()
+        finally:  # the import sets levels itself; what matters reaches the user as an exception
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.ERROR)
         # Two processes that create the tables at the same time break each other's schema.
-        with _locked(database):
+        with FileLock(f"{database}.lock") if database else nullcontext():
             client = MlflowClient(tracking_uri=uri)
             client.get_experiment_by_name("Default")
         return client
@@ -87,12 +88,8 @@ def open_client(uri: str) -> MlflowClient:
 
 def hopeless(error: Exception) -> bool:
     """Whether MLflow will answer a call that ended in ``error`` in the same way for ever."""
-    code = getattr(error, "error_code", "")
-    return isinstance(error, (TypeError, KeyError, FileNotFoundError)) or code in {
-        "INVALID_PARAMETER_VALUE",
-        "BAD_REQUEST",
-        "RESOURCE_DOES_NOT_EXIST",
-    }
+    final = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_DOES_NOT_EXIST"}
+    return isinstance(error, (TypeError, KeyError, FileNotFoundError)) or getattr(error, "error_code", "") in final
 
 
 def without_password(uri: str) -> str:
@@ -148,20 +145,3 @@ def _configure() -> None:
     # The outbox tries again; a call in the middle of a study must not block it for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-
-
-def _silence() -> None:
-    """After the import, which sets levels itself. What matters reaches the user as an exception."""
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-
-
-@contextmanager
-def _locked(database: Path | None) -> Iterator[None]:
-    """Hold ``<database>.lock`` against other processes; nothing to do for a server."""
-    if database is None:
-        yield
-        return
-    with Path(f"{database}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

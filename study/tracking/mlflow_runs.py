@@ -7,7 +7,6 @@ only MLflow knows; it is found again by its tags and taken over instead of made 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from study.resolved import TrialSpec
 from study.tracking.mlflow_connection import without_password
 from study.tracking.tensorboard import safe_name
+from trainables.packs.checkpoint import write_json
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -64,9 +64,7 @@ class MlflowRuns:
     """Creates, finds and remembers the runs of one study.
 
     Args:
-        client: connected client.
         path: ``tracking.json`` of the run directory.
-        study: name of the experiment.
         run_id: name of the run directory, tag of every run in it.
         uri: where ``client`` leads; written down without a password.
         artifact_root: folder for artifacts of a new experiment; None leaves it to the server.
@@ -74,27 +72,16 @@ class MlflowRuns:
     """
 
     def __init__(
-        self,
-        client: MlflowClient,
-        path: Path,
-        study: str,
-        run_id: str,
-        uri: str,
-        artifact_root: Path | None,
+        self, client: MlflowClient, path: Path, study: str, run_id: str, uri: str, artifact_root: Path | None,
         tags: Mapping[str, str],
-    ) -> None:
-        self.client = client
-        self._path = path
+    ) -> None:  # fmt: skip
+        self.client, self._path = client, path
         self._common = {**tags, "study": study, "run_id": run_id}
         self.experiment_id = self._experiment(study, artifact_root)
         self._record: dict[str, Any] = {
-            "schema_version": SCHEMA_VERSION,
-            "study": study,
-            "run_id": run_id,
-            "uri": without_password(uri),
-            "experiment_id": self.experiment_id,
-            "runs": self._written_ids(),
-        }
+            "schema_version": SCHEMA_VERSION, "study": study, "run_id": run_id, "uri": without_password(uri),
+            "experiment_id": self.experiment_id, "runs": self._written_ids(),
+        }  # fmt: skip
         self.runs: dict[str, str] = {}
         """Trial or replica id -> MLflow run id, for those that are certainly there."""
         self.status: dict[str, str] = {}
@@ -118,9 +105,8 @@ class MlflowRuns:
             for seed in trial.seeds:
                 replica = trial.replica_id(seed)
                 below = {**tags, "kind": "replica", "seed": str(seed), "mlflow.parentRunId": parent}
-                self._ensure_run(
-                    replica, f"{trial.configuration} seed {seed}", {**params, "seed": str(seed)}, below, found
-                )
+                name, own = f"{trial.configuration} seed {seed}", {**params, "seed": str(seed)}
+                self._ensure_run(replica, name, own, below, found)
         self._found = found
 
     def set_status(self, run: str, status: str, tag: str) -> None:
@@ -154,7 +140,8 @@ class MlflowRuns:
         self.status[chosen] = run.info.status
         if written != chosen:
             self._record["runs"][key] = chosen
-            self._write()
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self._path, self._record, indent=1)
         if not run.data.params:
             self.client.log_batch(chosen, params=[Param(k, v) for k, v in params.items()])
         for spare in candidates:
@@ -169,14 +156,10 @@ class MlflowRuns:
         found: dict[str, list[Run]] = {}
         run_id = self._common["run_id"]
         quote = '"' if "'" in run_id else "'"
-        token = None
+        token, which = None, f"tags.run_id = {quote}{run_id}{quote}"
         while True:
-            page = self.client.search_runs(
-                [self.experiment_id],
-                f"tags.run_id = {quote}{run_id}{quote}",
-                order_by=["attributes.start_time ASC"],
-                page_token=token,
-            )
+            order = ["attributes.start_time ASC"]
+            page = self.client.search_runs([self.experiment_id], which, order_by=order, page_token=token)
             for run in page:
                 found.setdefault(run.data.tags.get("replica_or_trial", ""), []).append(run)
             token = page.token
@@ -207,9 +190,3 @@ class MlflowRuns:
             return dict(json.loads(self._path.read_text())["runs"])
         except (OSError, ValueError, KeyError, TypeError):
             return {}
-
-    def _write(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        new = self._path.with_name(self._path.name + ".new")
-        new.write_text(json.dumps(self._record, indent=1))
-        os.replace(new, self._path)

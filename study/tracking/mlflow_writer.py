@@ -44,13 +44,9 @@ class RunWriter:
         if fresh and self._runs.status[run] != "RUNNING":
             self._runs.set_status(run, "RUNNING", "running")
         for start in range(0, len(fresh), BATCH):
-            self._runs.client.log_batch(
-                run,
-                metrics=[
-                    Metric(mlflow_key(point.key), _storable(point.value), point.timestamp_ms, point.step)
-                    for point in fresh[start : start + BATCH]
-                ],
-            )
+            batch = [Metric(mlflow_key(point.key), _storable(point.value), point.timestamp_ms, point.step)
+                     for point in fresh[start : start + BATCH]]  # fmt: skip
+            self._runs.client.log_batch(run, metrics=batch)
         if counted is not None:
             self._counted[key] = counted  # only now: a call that failed comes again with the same points
 

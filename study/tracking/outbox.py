@@ -27,8 +27,7 @@ class Outbox:
     """
 
     def __init__(self, service: str, hopeless: Callable[[Exception], bool]) -> None:
-        self._service = service
-        self._hopeless = hopeless
+        self._service, self._hopeless = service, hopeless
         self._pending: deque[tuple[str, Callable[[], None]]] = deque()
         self._refused: list[tuple[str, str]] = []
         self._last_error = ""

@@ -21,26 +21,12 @@ from study.tracking.outside import OutsideTrackers
 from study.tracking.tensorboard import EventFiles, Point, safe_name
 from trainables.metrics.finals import FINAL
 
-__all__ = ["STATUSES", "Tracker", "TrackingError", "resolve_uri"]
-
 STATUSES = {
-    "finished": "FINISHED",
-    "pruned": "FINISHED",
-    "diverged": "FAILED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-}
+    "finished": "FINISHED", "pruned": "FINISHED", "diverged": "FAILED", "failed": "FAILED", "interrupted": "KILLED",
+}  # fmt: skip
 """Status of a replica -> state of its MLflow run."""
 
-_PROVENANCE_TAGS = (
-    "git_commit",
-    "git_dirty",
-    "diff_hash",
-    "source_hash",
-    "environment_hash",
-    "data_hash",
-    "weights_hash",
-)
+_HASHES = ("diff_hash", "source_hash", "environment_hash", "data_hash", "weights_hash")
 
 
 class Tracker:
@@ -48,7 +34,6 @@ class Tracker:
 
     Args:
         run_dir: holds ``tracking.json`` and ``tensorboard/``.
-        study: name of the experiment.
         run_id: name of this run of the study; the runs of an earlier process with the same one are continued.
         uri: tracking URI, see ``resolve_uri``.
         artifact_root: folder for artifacts; None leaves it to the server.
@@ -67,12 +52,8 @@ class Tracker:
         provenance: Mapping[str, Any] | None = None,
         send_every_s: float = 5.0,
     ) -> None:
-        self._run_dir = run_dir
-        self._study = study
-        self._run_id = run_id
-        self._uri = uri
-        self._artifact_root = artifact_root
-        self._tags = _tags(study, provenance or {})
+        self._run_dir, self._study, self._run_id, self._uri = run_dir, study, run_id, uri
+        self._artifact_root, self._tags = artifact_root, _tags(study, provenance or {})
         self._runs: MlflowRuns | None = None
         self._writer: RunWriter | None = None
         self._outbox = Outbox(f"MLflow at {without_password(uri)}", hopeless)
@@ -147,18 +128,13 @@ class Tracker:
             ValueError: a replica that was not prepared, or a status that is none of ``STATUSES``.
         """
         folder = self._folder(replica_id)
-        self._finish(
-            replica_id, status, {f"final/{k}": v for k, v in final_metrics.items()}, artifacts, under="checkpoints"
-        )
+        metrics = {f"final/{name}": value for name, value in final_metrics.items()}
+        self._finish(replica_id, status, metrics, artifacts, under="checkpoints")
         self._events.close(folder)
         self._others.tell(lambda to: to.finish(*self._places[replica_id], status, final_metrics))
 
     def finish_trial(
-        self,
-        trial_id: str,
-        aggregate: Mapping[str, float],
-        artifacts: Sequence[Path] = (),
-        status: str = "finished",
+        self, trial_id: str, aggregate: Mapping[str, float], artifacts: Sequence[Path] = (), status: str = "finished"
     ) -> None:
         """Close a trial's run with the numbers over its seeds; again with more artifacts where these come later.
 
@@ -207,15 +183,8 @@ class Tracker:
         uri, beside = resolve_uri(self._uri, self._run_dir)
         client = open_client(uri)
         try:
-            runs = MlflowRuns(
-                client,
-                self._run_dir / "tracking.json",
-                self._study,
-                self._run_id,
-                uri,
-                self._artifact_root or beside,
-                self._tags,
-            )
+            path, artifacts = self._run_dir / "tracking.json", self._artifact_root or beside
+            runs = MlflowRuns(client, path, self._study, self._run_id, uri, artifacts, self._tags)
             runs.ensure(trials)
         except Exception as error:  # the first contact: whatever fails here is about the URI
             raise TrackingError(uri, f"cannot be used ({one_line(error)})") from error
@@ -234,7 +203,8 @@ class Tracker:
 
 def _tags(study: str, provenance: Mapping[str, Any]) -> dict[str, str]:
     """Tags of every run: the hashes, and what MLflow's own pages show as source and version."""
-    tags = {name: str(provenance[name]) for name in _PROVENANCE_TAGS if provenance.get(name) not in (None, "")}
+    found = {name: provenance.get(name) for name in ("git_commit", "git_dirty", *_HASHES)}
+    tags = {name: str(value) for name, value in found.items() if value not in (None, "")}
     tags["mlflow.source.name"] = str(provenance.get("command") or f"study/run.py {study}")[:MAX_TAG_VALUE]
     if "git_commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
@@ -245,9 +215,5 @@ def _point(row: Mapping[str, Any], started_at_s: float) -> Point:
     places = ("step",) if row["phase"] == "train" else ("task", "epoch", "step")
     step = next((row[place] for place in places if row.get(place) is not None), 0)
     value = row["value"]
-    return Point(
-        key=f"{row['phase']}/{row['name']}",
-        step=int(step),
-        value=math.nan if value is None else float(value),
-        timestamp_ms=max(0, int((started_at_s + (row.get("wall_s") or 0.0)) * 1000)),
-    )
+    timestamp_ms = max(0, int((started_at_s + (row.get("wall_s") or 0.0)) * 1000))
+    return Point(f"{row['phase']}/{row['name']}", int(step), math.nan if value is None else float(value), timestamp_ms)

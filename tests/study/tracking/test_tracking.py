@@ -21,7 +21,8 @@ from study.resolved import TrialSpec
 from study.tracking import outbox
 from study.tracking.mlflow_connection import without_password
 from study.tracking.mlflow_runs import MlflowRuns, flat_params, mlflow_key
-from study.tracking.tracker import Tracker, TrackingError, resolve_uri
+from study.tracking.mlflow_connection import TrackingError, resolve_uri
+from study.tracking.tracker import Tracker
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anything imports mlflow
 
@@ -42,7 +43,8 @@ TRIALS = [
 CREATE = """
 import sys
 from study.resolved import TrialSpec
-from study.tracking.tracker import Tracker, resolve_uri
+from study.tracking.mlflow_connection import resolve_uri
+from study.tracking.tracker import Tracker
 from pathlib import Path
 uri, artifacts = resolve_uri(None, Path(sys.argv[1]))
 tracker = Tracker(Path(sys.argv[1]) / "run", "warm up", "run", uri, artifacts)
