@@ -8,28 +8,16 @@ def percent(*values: float) -> tuple[float, ...]:
 
 
 SEEDS_000_SOURCE = "notes seeds/000: CIFAR-100 at 224 px, ViT-B/16 ImageNet-21k, one run each"
-SEEDS_000 = (
-    Reported(
-        configuration="baseline",
-        label="run 1",
-        accuracy=percent(99.20, 86.30, 71.81, 65.49, 60.63, 57.45, 53.55, 50.69, 47.86, 45.92),
-    ),
-    Reported(
-        configuration="alpha=0.1",
-        label="run 1",
-        accuracy=percent(96.00, 81.10, 70.88, 64.17, 60.48, 57.45, 53.38, 51.13, 48.12, 46.11),
-    ),
-    Reported(
-        configuration="alpha=0.1",
-        label="run 2",
-        accuracy=percent(96.00, 66.20, 50.43, 44.05, 45.74, 42.25, 29.00, 35.39, 24.06, 28.01),
-        ablation={"fast": 0.3957, "slow": 0.2801, "combined": 0.2801},
-    ),
-    Reported(
-        configuration="alpha=0.5",
-        label="run 1",
-        accuracy=percent(97.80, 84.85, 72.82, 64.72, 59.99, 56.29, 51.82, 48.81, 45.95, 43.96),
-    ),
+_BY_TASK: tuple[tuple[str, str, tuple[float, ...], dict[str, float]], ...] = (
+    ("baseline", "run 1", (99.20, 86.30, 71.81, 65.49, 60.63, 57.45, 53.55, 50.69, 47.86, 45.92), {}),
+    ("alpha=0.1", "run 1", (96.00, 81.10, 70.88, 64.17, 60.48, 57.45, 53.38, 51.13, 48.12, 46.11), {}),
+    ("alpha=0.1", "run 2", (96.00, 66.20, 50.43, 44.05, 45.74, 42.25, 29.00, 35.39, 24.06, 28.01),
+     {"fast": 0.3957, "slow": 0.2801, "combined": 0.2801}),
+    ("alpha=0.5", "run 1", (97.80, 84.85, 72.82, 64.72, 59.99, 56.29, 51.82, 48.81, 45.95, 43.96), {}),
+)  # fmt: skip
+SEEDS_000 = tuple(
+    Reported(configuration=name, label=label, accuracy=percent(*accuracy), ablation=ablation)
+    for name, label, accuracy, ablation in _BY_TASK
 )
 
 NOTES_LATER_SOURCE = (
@@ -65,67 +53,41 @@ WEEK5_SOURCE = (
     "4 runs without freezing (89.73 to 90.06 %), 8 with the warm-up (89.74 to 90.21 %), 7 and 2 with the groups frozen "
     "in turn (89.67 to 89.93 %, 89.38 to 89.50 %), of which one each stands here"
 )
-WEEK5 = (
-    Reported(
-        configuration="no freezing",
-        label="week 5",
-        metrics={"final_top1": 0.9004, "final_ece_batch": 0.0637, "step_time_s": 0.570, "trainable_params": 247_396},
-    ),
-    Reported(
-        configuration="warm-up",
-        label="week 5, 200 steps",
-        metrics={"final_top1": 0.9021, "final_ece_batch": 0.0600, "step_time_s": 0.571, "trainable_params": 247_396},
-    ),
-    Reported(
-        configuration="in turn, LoRA frozen first",
-        label="week 5, 50 steps each",
-        metrics={"final_top1": 0.8993, "final_ece_batch": 0.0592, "step_time_s": 0.478},
-    ),
-    Reported(
-        configuration="in turn, norms frozen first",
-        label="week 5, 50 steps each",
-        metrics={"final_top1": 0.8950, "final_ece_batch": 0.0592, "step_time_s": 0.472},
-    ),
-)
+WEEK5 = tuple(
+    Reported(configuration=name, label=label,
+             metrics={"final_top1": top1, "final_ece_batch": ece, "step_time_s": seconds} | parameters)
+    for name, label, top1, ece, seconds, parameters in (
+        ("no freezing", "week 5", 0.9004, 0.0637, 0.570, {"trainable_params": 247_396}),
+        ("warm-up", "week 5, 200 steps", 0.9021, 0.0600, 0.571, {"trainable_params": 247_396}),
+        ("in turn, LoRA frozen first", "week 5, 50 steps each", 0.8993, 0.0592, 0.478, {}),
+        ("in turn, norms frozen first", "week 5, 50 steps each", 0.8950, 0.0592, 0.472, {}),
+    )
+)  # fmt: skip
 
 SEEDS_002_SOURCE = (
     "notes seeds/002 and, for final top-1 and hybrid_parallel, the tables in their repository: CIFAR-100 at 224 px, "
     "vit_small_patch16_224, batch 128, 15 epochs, one run each"
 )
-_LAYERWISE = {
-    "best_top1": 0.9010, "final_top1": 0.9010, "ece_near_best": 0.076, "step_time_s": 0.297,
-    "trainable_params": 247_396,
-}  # fmt: skip
-_LAYERWISE_TO_ZERO = {
-    "best_top1": 0.9008, "final_top1": 0.9003, "ece_near_best": 0.0736, "step_time_s": 0.297,
-    "trainable_params": 247_396,
-}  # fmt: skip
-_LORA = {
-    "best_top1": 0.8958, "final_top1": 0.8958, "ece_near_best": 0.078, "step_time_s": 0.451,
-    "trainable_params": 628_324,
-}  # fmt: skip
-_NORM = {
-    "best_top1": 0.8941, "final_top1": 0.8937, "ece_near_best": 0.059, "step_time_s": 0.219,
-    "trainable_params": 57_700,
-}  # fmt: skip
-_PARALLEL = {
-    "best_top1": 0.8979, "final_top1": 0.8979, "ece_near_best": 0.0746, "step_time_s": 0.461,
-    "trainable_params": 647_524,
-}  # fmt: skip
-_LORA_LABEL = "best in epoch 15 (their table has 0.8961 in epoch 14)"
-_NORM_LABEL = "best in epoch 6; its ECE is that of epoch 2"
-SEEDS_002 = (
-    Reported(configuration="deep_lora", label="best in epochs 14-15", metrics=_LAYERWISE),
-    Reported(configuration="lora", label=_LORA_LABEL, metrics=_LORA),
-    Reported(configuration="norm", label=_NORM_LABEL, metrics=_NORM),
-    Reported(configuration="hybrid_parallel", label="best in epoch 15", metrics=_PARALLEL),
-)
-SEEDS_002_BY_FLOOR = (
-    Reported(configuration="deep_lora, eta_min=1e-5", label="best in epochs 14-15", metrics=_LAYERWISE),
-    Reported(configuration="deep_lora, eta_min=0", label="best in epoch 9", metrics=_LAYERWISE_TO_ZERO),
-    Reported(configuration="lora, eta_min=0", label=_LORA_LABEL, metrics=_LORA),
-    Reported(configuration="norm, eta_min=0", label=_NORM_LABEL, metrics=_NORM),
-)
+_METRICS = ("best_top1", "final_top1", "ece_near_best", "step_time_s", "trainable_params")
+_LAYERWISE = ("best in epochs 14-15", 0.9010, 0.9010, 0.076, 0.297, 247_396)
+_LAYERWISE_TO_ZERO = ("best in epoch 9", 0.9008, 0.9003, 0.0736, 0.297, 247_396)
+_LORA = ("best in epoch 15 (their table has 0.8961 in epoch 14)", 0.8958, 0.8958, 0.078, 0.451, 628_324)
+_NORM = ("best in epoch 6; its ECE is that of epoch 2", 0.8941, 0.8937, 0.059, 0.219, 57_700)
+_PARALLEL = ("best in epoch 15", 0.8979, 0.8979, 0.0746, 0.461, 647_524)
+
+
+def _week6(**runs: tuple[str | float, ...]) -> tuple[Reported, ...]:
+    return tuple(
+        Reported(configuration=name, label=str(label), metrics=dict(zip(_METRICS, map(float, values), strict=True)))
+        for name, (label, *values) in runs.items()
+    )
+
+
+SEEDS_002 = _week6(deep_lora=_LAYERWISE, lora=_LORA, norm=_NORM, hybrid_parallel=_PARALLEL)
+SEEDS_002_BY_FLOOR = _week6(
+    **{"deep_lora, eta_min=1e-5": _LAYERWISE, "deep_lora, eta_min=0": _LAYERWISE_TO_ZERO, "lora, eta_min=0": _LORA,
+       "norm, eta_min=0": _NORM}
+)  # fmt: skip
 """The same runs by the floor of their learning rate, and one more, for a study that compares floors."""
 
 WEEK6_COMMAND = {

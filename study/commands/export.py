@@ -32,7 +32,6 @@ def export_peft(path: Path, replica_id: str | None, every: bool, out: Path) -> N
     """Write LoRA replicas of a run as PEFT adapter folders and print where they are.
 
     Args:
-        path: the run directory.
         replica_id: which replica; None: the best finished one with LoRA by the study's objective.
         every: all finished replicas with LoRA, each in ``out/<replica id>``.
 

@@ -144,13 +144,9 @@ def _status(directory: RunDirectory, replica_id: str) -> str:
 
 def _summary(directory: RunDirectory, study: ResolvedStudy) -> dict[str, Any]:
     replicas = [
-        {
-            "configuration": trial.configuration,
-            "trial_id": trial.trial_id,
-            "seed": seed,
-            "status": _status(directory, trial.replica_id(seed)),
-            "metrics": directory.final_metrics(trial.replica_id(seed)),
-        }
+        {"configuration": trial.configuration, "trial_id": trial.trial_id, "seed": seed,
+         "status": _status(directory, trial.replica_id(seed)),
+         "metrics": directory.final_metrics(trial.replica_id(seed))}
         for trial, seed in directory.replicas
-    ]
+    ]  # fmt: skip
     return {"run_dir": str(directory.path), "study": study.study, "run_id": study.run_id, "replicas": replicas}

@@ -22,13 +22,8 @@ def status(path: Path) -> None:
         outcome, done = directory.outcome(replica_id), directory.boundaries_done(replica_id)
         state = outcome.status if outcome else ("started" if done else "waiting")
         counts[state] += 1
-        table.add_row(
-            trial.configuration,
-            str(seed),
-            state,
-            f"{done}/{trial.boundaries or '?'}",
-            (outcome and outcome.error) or "",
-        )
+        error = (outcome and outcome.error) or ""
+        table.add_row(trial.configuration, str(seed), state, f"{done}/{trial.boundaries or '?'}", error)
     Console().print(table)
     print(", ".join(f"{number} {state}" for state, number in counts.items()))
     if counts["started"] + counts["waiting"] + counts["failed"]:

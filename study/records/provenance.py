@@ -63,7 +63,7 @@ def json_hash(value: Any) -> str:
 def source_hash(root: Path = SOURCE_ROOT) -> str:
     """SHA-256 over names and contents of the packages' ``*.py``: gives a pip-installed copy an identity too."""
     digest = hashlib.sha256()
-    for path in _python_files(root):
+    for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
         _add_file(digest, root, path)
     return digest.hexdigest()
 
@@ -134,10 +134,6 @@ def _gpus() -> list[str]:
     """Name, memory in MiB and driver of each GPU, as nvidia-smi lists them."""
     out = _run(["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"], timeout_s=10)
     return [line.strip() for line in (out or b"").decode(errors="replace").splitlines() if line.strip()]
-
-
-def _python_files(root: Path) -> list[Path]:
-    return sorted(path for package in PACKAGES for path in (root / package).rglob("*.py"))
 
 
 def _add_file(digest: Any, root: Path, path: Path) -> None:

@@ -183,7 +183,8 @@ class RunDirectory:
     def export(self) -> None:
         """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
         provenance = self.study.provenance
-        links = self._mlflow_runs()
+        tracked = self.path / "tracking.json"
+        links = json.loads(tracked.read_text()).get("runs", {}) if tracked.exists() else {}
         trials: list[dict[str, Any]] = []
         metrics: list[dict[str, Any]] = []
         for trial, seed in self.replicas:
@@ -213,10 +214,6 @@ class RunDirectory:
             # of an earlier version, which did not say what reports need to know of its metrics
             write_json(self.path / STUDY_FILE, self.study.model_dump(mode="json"), indent=1)
         write_metrics(self.path / METRICS_FILE, metrics, [trial.trial_id for trial in self.trials])
-
-    def _mlflow_runs(self) -> dict[str, str]:
-        path = self.path / "tracking.json"
-        return json.loads(path.read_text()).get("runs", {}) if path.exists() else {}
 
 
 def is_searched(trial: TrialSpec) -> bool:
