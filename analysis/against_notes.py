@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.captions import count, reported_setting, same_setting
-from analysis.cells import Cell, Table
+from analysis.cells import Cell, Table, p_text
 from analysis.differences import CONFIDENCE
 from analysis.records import Run
 from analysis.series import Reported, configurations, finals_of, objective_metric, reported, task_count
@@ -112,7 +112,6 @@ def levels(run: Run, metric: str | None = None) -> list[Level]:
     """Every reported value of a configuration that was measured with ``FEWEST_SEEDS_NOISE`` seeds.
 
     Args:
-        run: the run.
         metric: a final metric; the study's objective where None.
     """
     metric = metric or objective_metric(run)
@@ -129,7 +128,6 @@ def reported_differences(run: Run, metric: str | None = None) -> list[Difference
     contrasts the pairs of one configuration, and those that a contrast is about.
 
     Args:
-        run: the run.
         metric: a final metric; the study's objective where None.
     """
     entries = list(_entries(run, metric or objective_metric(run)))
@@ -156,7 +154,7 @@ def against_notes_tables(run: Run, metric: str | None = None) -> list[Table]:
                 f"{100 * one.reported:.2f}",
                 f"{100 * one.mean:.2f} ± {100 * one.std:.2f} (n={one.n})",
                 f"{100 * one.low:.2f} to {100 * one.high:.2f}",
-                _p(one.p) if same_setting(run) else "not comparable",
+                p_text(one.p) if same_setting(run) else "not comparable",
             ]
             for one in known
         ]
@@ -198,7 +196,6 @@ def against_notes_sentences(run: Run, metric: str | None = None) -> list[str]:
     """What the reported differences are worth: the smallest and the largest; why nothing can be said otherwise.
 
     Args:
-        run: the run.
         metric: a final metric; the study's objective where None.
     """
     metric = metric or objective_metric(run)
@@ -239,7 +236,3 @@ def _scope(run: Run) -> str:
         f"The noise is that of {run.study.get('dataset')} on {run.study.get('backbone')}, not of the reported data and "
         "backbone: it shows what size seed noise can have, not what it was there."
     )
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

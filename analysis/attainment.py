@@ -24,7 +24,6 @@ def attainment_surfaces(
     Only seeds that every configuration has are counted: with fewer configurations a seed would attain less.
 
     Args:
-        values: from ``pareto.seed_values``.
         objectives: two of its columns.
         levels: per cent of the seeds; 0 is what the best seed attains.
 

@@ -21,7 +21,6 @@ def reported_setting(run: Run, shown: str = "columns") -> str:
     """Source of the reported numbers, and whether they come from the same experiment as the measured ones.
 
     Args:
-        run: the run.
         shown: what the measured numbers are in the table: its columns, or its rows.
     """
     source = run.study.get("reported_source") or "source not recorded"

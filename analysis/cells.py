@@ -95,7 +95,8 @@ class Table:
         if self.bold_last_row and rows:
             rows[-1] = [cell if cell == EMPTY else f"**{cell}**" for cell in rows[-1]]
         alignment = [":---", *["---:"] * (len(self.columns) - 1)]
-        lines = [_markdown_row(row) for row in (self.columns, alignment, *rows)]
+        escaped = ([cell.replace("|", "\\|") for cell in row] for row in (self.columns, alignment, *rows))
+        lines = [f"| {' | '.join(row)} |" for row in escaped]
         return "\n".join([f"### {self.title}", "", *lines, "", self.caption, ""])
 
     def write_csv(self, path: Path) -> None:
@@ -106,6 +107,11 @@ class Table:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([heading for heading, _ in flat])
             writer.writerows(zip(*(cells for _, cells in flat), strict=True))
+
+
+def p_text(p: float | None) -> str | None:
+    """A p-value as a person reads it."""
+    return None if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _flatten(heading: str, cells: Sequence[Cell]) -> Iterable[tuple[str, list[object]]]:
@@ -126,7 +132,3 @@ def _text(cell: Cell) -> str:
     if isinstance(cell, int):
         return f"{cell:,}"
     return EMPTY if cell is None else str(cell)
-
-
-def _markdown_row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

@@ -81,19 +81,10 @@ def compare(first: Run, second: Run, reruns: Sequence[Run] = (), metric: str | N
         )
         for ids in pairs
     ]
-    names = _names(first, second)
-    return Comparison(
-        first=names[0],
-        second=names[1],
-        metric=metric,
-        noise=noise,
-        changes=tuple(judged(found)),
-        only_first=_labels(first, {one for one, _ in pairs}),
-        only_second=_labels(second, {other for _, other in pairs}),
-        provenance=provenance_differences(first.study, second.study),
-        gone_metrics=rows.only_first,
-        new_metrics=rows.only_second,
-    )
+    only = _labels(first, {one for one, _ in pairs}), _labels(second, {other for _, other in pairs})
+    origins = provenance_differences(first.study, second.study)
+    changes = tuple(judged(found))
+    return Comparison(*_names(first, second), metric, noise, changes, *only, origins, rows.only_first, rows.only_second)
 
 
 def _names(first: Run, second: Run) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from analysis.captions import count
-from analysis.cells import Cell, Table
+from analysis.cells import Cell, Table, p_text
 from analysis.comparison import Comparison
 from analysis.comparison_verdicts import (
     FEWEST_SEEDS_SPREAD,
@@ -20,13 +20,8 @@ _HASH = re.compile(r"[0-9a-f]{40,}")
 _ORDER = (SHIFTED, SPREAD)
 
 
-def comparison_tables(found: Comparison, scale: float = 100.0) -> list[Table]:
-    """Verdicts, where rows first differ and what differs in provenance, as far as anything does.
-
-    Args:
-        found: from ``compare``.
-        scale: what differences are multiplied by; 100 makes percentage points of fractions.
-    """
+def comparison_tables(found: Comparison) -> list[Table]:
+    """Verdicts, where rows first differ and what differs in provenance, as far as anything does; in points."""
     columns = [
         "configuration", "verdict", "seeds", "difference", "95 % interval", "p (shift)", "std ratio", "p (spread)",
     ]  # fmt: skip
@@ -37,8 +32,8 @@ def comparison_tables(found: Comparison, scale: float = 100.0) -> list[Table]:
         f"is tested from {FEWEST_SEEDS_SPREAD} seeds on. Rerun noise: {found.noise.source}"
     )
     if found.noise.std:
-        caption += f", standard deviation {scale * found.noise.std:.3f} points"
-    rows = [_row(one, scale) for one in found.changes]
+        caption += f", standard deviation {100 * found.noise.std:.3f} points"
+    rows = [_row(one) for one in found.changes]
     tables = [Table("Verdict by configuration", columns, rows, f"{caption}.", "comparison")]
     places: list[list[Cell]] = [
         [one.configuration, at.place, _value(at.first), _value(at.second), f"{at.rows:,} of {at.compared:,}"]
@@ -55,13 +50,7 @@ def comparison_tables(found: Comparison, scale: float = 100.0) -> list[Table]:
 
 
 def provenance_table(differing: Sequence[tuple[str, str, str]], first: str, second: str) -> Table:
-    """What differs between the origins of two runs, hashes shortened.
-
-    Args:
-        differing: from ``provenance_differences``.
-        first: what the first is called.
-        second: what the second is called.
-    """
+    """What differs between the origins of two runs, hashes shortened."""
     rows: list[list[Cell]] = [[_HASH.sub(lambda found: found[0][:12], cell) for cell in row] for row in differing]
     return Table("What differs", ["what", first, second], rows, "Code, versions, hardware and data.", "provenance")
 
@@ -103,18 +92,18 @@ def comparison_sentences(found: Comparison) -> list[str]:
     return sentences
 
 
-def _row(one: ConfigurationChange, scale: float) -> list[Cell]:
+def _row(one: ConfigurationChange) -> list[Cell]:
     gap = one.difference
-    interval = None if gap is None or gap.low is None or gap.high is None else (scale * gap.low, scale * gap.high)
+    interval = None if gap is None or gap.low is None or gap.high is None else (100 * gap.low, 100 * gap.high)
     return [
         one.configuration,
         one.verdict,
         len(one.seeds),
-        None if gap is None else f"{scale * gap.mean:+.2f}",
+        None if gap is None else f"{100 * gap.mean:+.2f}",
         None if interval is None else f"{interval[0]:+.2f} to {interval[1]:+.2f}",
-        _p(one.p_shift),
+        p_text(one.p_shift),
         None if one.spread_ratio is None else f"{one.spread_ratio:.2f}",
-        _p(one.p_spread),
+        p_text(one.p_spread),
     ]
 
 
@@ -128,9 +117,3 @@ def _named(one: ConfigurationChange) -> str:
 
 def _value(value: float | None) -> str:
     return "missing" if value is None else f"{value:.9g}"
-
-
-def _p(p: float | None) -> str | None:
-    if p is None:
-        return None
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -64,9 +64,7 @@ def rerun_noise(run: Run, reruns: Sequence[Run], metric: str) -> RerunNoise:
     """Standard deviation between runs of the same replica, pooled; 0 on a CPU by contract where there are none.
 
     Args:
-        run: a run.
         reruns: runs of the same code.
-        metric: a final metric.
     """
     frame = observations([run, *reruns], metric)
     groups = frame.groupby(["hyperparameters", "seed"])["value"]

@@ -7,10 +7,10 @@ import numpy as np
 from analysis.against_notes import Difference, levels, reported_differences
 from analysis.captions import count, same_setting
 from analysis.differences import CONFIDENCE, PairedDifference
-from analysis.headline import compared_sentences, incomparable
+from analysis.headline import compared_sentences
 from analysis.power import noises, smallest_difference
 from analysis.records import Run
-from analysis.sentences import any_final, others
+from analysis.sentences import any_final, incomparable, others
 from analysis.series import below_frozen, configurations, final_table
 from analysis.tuning_series import parameters
 from analysis.variance import Component, Split
@@ -25,7 +25,6 @@ def continual_headline(run: Run, found: Sequence[PairedDifference], split: Split
     final value.
 
     Args:
-        run: the run.
         found: its paired differences in final accuracy.
         split: the components of the variance of final accuracy.
     """

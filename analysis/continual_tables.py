@@ -108,12 +108,7 @@ def matrix_tables(run: Run) -> list[Table]:
 
 
 def matrix_sentences(run: Run, tables: Sequence[Table]) -> list[str]:
-    """Which accuracy matrices are not there.
-
-    Args:
-        run: the run.
-        tables: from ``matrix_tables``.
-    """
+    """Which accuracy matrices are not there."""
     if not tables:
         return ["Accuracy on single tasks was not measured, so there is no accuracy matrix."]
     hidden = len(series.configurations(run.whole)) - len(tables)

@@ -7,9 +7,10 @@ import pandas as pd
 
 from analysis.against_notes import reported_differences
 from analysis.captions import count
-from analysis.cells import Cell, Interval, Table
+from analysis.cells import Cell, Interval, Table, p_text
 from analysis.contrasts import Contrast, Effect, effects
 from analysis.document import Section
+from analysis.headline import common_seeds
 from analysis.instability import collapses
 from analysis.records import Run
 from analysis.sentences import MOST_NAMED, joined
@@ -83,11 +84,12 @@ def contrast_section(run: Run, folder: Path) -> Section | None:
 def contrast_headline(run: Run) -> list[str]:
     """What is decided, the largest effect first, and what is not; empty where no contrast has a common seed."""
     found = judged_contrasts(run)
-    known = sorted((one for one in found.effects if one.mean is not None), key=_size) if found else []
+    known = [one for one in found.effects if one.mean is not None] if found else []
     if found is None or not known:
         return []
+    known.sort(key=lambda one: -abs(one.mean or 0))
     decided, open_ = ([one for one in known if one.decided is wanted] for wanted in (True, False))
-    scope = f"{count(len(known), 'contrast')}, {_seeds(known)}, Holm-corrected p < 0.05"
+    scope = f"{count(len(known), 'contrast')}, {common_seeds([one.n for one in known])}, Holm-corrected p < 0.05"
     if decided:
         clauses = [f"{one.name} {one.verdict} it by {abs(one.mean or 0):.1f} points" for one in decided[:MOST_NAMED]]
         text = f"{found.name[0].upper()}{found.name[1:]}: {joined(clauses, len(decided))} ({scope})"
@@ -107,7 +109,7 @@ def contrast_table(found: Judged) -> Table:
             one.group or None,
             one.name,
             None if one.mean is None else Interval(one.mean, one.low, one.high, signed=True, digits=2),
-            None if one.p_holm is None else "< 0.001" if one.p_holm < 0.001 else f"{one.p_holm:.3f}",
+            p_text(one.p_holm),
             f"{one.n} ({one.lost} lost)" if one.lost else one.n,
             one.verdict,
         ]
@@ -176,12 +178,3 @@ def _left_out(found: Judged) -> list[str]:
     return [
         f"Left out, since not all of their configurations were run: {found.left_out} of {count(total, 'contrast')}."
     ]
-
-
-def _seeds(effects: list[Effect]) -> str:
-    low, high = min(one.n for one in effects), max(one.n for one in effects)
-    return count(low, "common seed") if low == high else f"{low} to {high} common seeds"
-
-
-def _size(one: Effect) -> float:
-    return -abs(one.mean or 0)

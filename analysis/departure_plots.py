@@ -29,12 +29,7 @@ MOST_NAMED = 8  # bad seeds of one configuration that are named
 
 
 def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
-    """Accuracy of every seed after every boundary, a panel per configuration with bad seeds; crosses: where they left.
-
-    Args:
-        run: the run.
-        found: from ``departures``.
-    """
+    """Accuracy of every seed at every boundary, a panel per configuration with bad seeds; crosses: where they left."""
     labels = list(dict.fromkeys(one.configuration for one in found))[:MOST_PANELS]
     figure = new_figure(run)
     panels, columns = panel_grid(figure, len(labels))
@@ -53,15 +48,10 @@ def departure_timeline(run: Run, found: Sequence[Departure]) -> Picture:
             line = "--" if bad else "-"
             axes.plot(curve["boundary"] + 1, 100 * curve["accuracy"], linestyle=line, marker=".", **style)
             if bad and len(own) <= MOST_NAMED:
-                axes.annotate(
-                    f"seed {bad.seed}",
-                    (curve["boundary"].iloc[-1] + 1, 100 * curve["accuracy"].iloc[-1]),
-                    xytext=(-4, -12),
-                    textcoords="offset points",
-                    ha="right",
-                    fontsize=8,
-                    color=BAD,
-                )
+                end = curve.iloc[-1]
+                beside: dict[str, Any] = {"xytext": (-4, -12), "textcoords": "offset points", "ha": "right"}
+                place = end["boundary"] + 1, 100 * end["accuracy"]
+                axes.annotate(f"seed {bad.seed}", place, fontsize=8, color=BAD, **beside)
         for one in (one for one in own if (one.trial_id, one.seed) in drawn):
             if one.boundary is not None and one.fence is not None:
                 reached = one.accuracy is not None and one.accuracy == one.accuracy

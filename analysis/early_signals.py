@@ -88,7 +88,6 @@ def early_signals(run: Run, found: Sequence[Departure], rng: np.random.Generator
     """Search all metrics logged before the departures.
 
     Args:
-        run: the run.
         found: its departures.
         rng: permutes the labels.
     """

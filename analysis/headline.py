@@ -6,8 +6,8 @@ from analysis.captions import count, measured_setting
 from analysis.differences import PairedDifference
 from analysis.ranking import Ranking
 from analysis.records import Run
-from analysis.sentences import any_final, joined, others, outcomes
-from analysis.series import configurations, final_table, final_values
+from analysis.sentences import any_final, incomparable, joined, others, outcomes
+from analysis.series import configurations, final_table
 
 SENTENCES = 3
 MOST_IN_BRIEF = 4  # configurations in a short sentence
@@ -33,8 +33,6 @@ def tuning_headline(
     """The order of the methods, the floor or the differences from the first configuration, what became of all.
 
     Args:
-        run: the run.
-        found: the paired differences in final top-1.
         orders: the claimed orders; those by final top-1 are told.
         floors: the effects of the floor on final top-1.
     """
@@ -63,7 +61,7 @@ def compared_sentences(found: Sequence[PairedDifference], name: str) -> list[str
     baseline = found[0].baseline
     told = sorted((one for one in found if one.survives_correction), key=lambda one: -abs(one.mean))
     alike = sorted((one for one in found if not one.survives_correction), key=lambda one: -abs(one.mean))
-    seeds = _seeds([one.n for one in found])
+    seeds = common_seeds([one.n for one in found])
     if not told and len(alike) == 1:
         (one,) = alike
         return [f"{one.configuration} cannot be told apart from {baseline} in {name} ({_points(one)} points, {seeds})."]
@@ -74,16 +72,6 @@ def compared_sentences(found: Sequence[PairedDifference], name: str) -> list[str
         ]
     differ = f"Beside {baseline}, {name} changes in points by: {_named(told)} ({seeds}, Holm-corrected p < 0.05)."
     return [differ, f"Not told apart from {baseline} with these seeds: {_named(alike)}."] if alike else [differ]
-
-
-def incomparable(run: Run, metric: str) -> str:
-    """Why no configuration can be compared with the first."""
-    labels = configurations(run)
-    if len(labels) == 1:
-        return f"Only {labels[0]} was run, so there is nothing to compare it with."
-    if final_values(run, labels[0], metric).empty:
-        return f"No seed of {labels[0]} has finished, so nothing can be compared with it."
-    return f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."
 
 
 def spread_in_brief(run: Run, metric: str, name: str) -> str:
@@ -145,7 +133,8 @@ def outcome(run: Run, metric: str = "") -> str:
     return f"{text}."
 
 
-def _seeds(numbers: Sequence[int]) -> str:
+def common_seeds(numbers: Sequence[int]) -> str:
+    """How many, or from how many to how many."""
     low, high = min(numbers), max(numbers)
     return count(low, "common seed") if low == high else f"{low} to {high} common seeds"
 

@@ -7,6 +7,7 @@ binomial intervals, Clopper and Pearson 1934; dip test, Hartigan and Hartigan 19
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import diptest
 import numpy as np
@@ -16,7 +17,7 @@ from scipy import stats
 
 from analysis.differences import CONFIDENCE
 from analysis.records import Run
-from analysis.series import configurations, finals_of
+from analysis.series import finals_of
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 STATISTICS = ("mean", "std", "iqm", "median")
@@ -101,8 +102,9 @@ def summaries(values: Mapping[str, ArrayLike], rng: np.random.Generator) -> dict
         mean, iqm = table.mean(axis=1), stats.trim_mean(table, 0.25, axis=1)
         std = table.std(axis=1, ddof=1) if n > 1 else None
         quantiles = np.quantile(table, QUANTILES, axis=1)
-        limits = bootstrap_intervals(table, rng) if n >= FEWEST_SEEDS_BOOTSTRAP else None
+        ends = bootstrap_intervals(table, rng) if n >= FEWEST_SEEDS_BOOTSTRAP else None
         for row, label in enumerate(labels):
+            limits = ends and list(zip(*(end[:, row].tolist() for end in ends), strict=True))
             found[label] = Summary(
                 n=n,
                 mean=float(mean[row]),
@@ -111,7 +113,7 @@ def summaries(values: Mapping[str, ArrayLike], rng: np.random.Generator) -> dict
                 low=float(table[row].min()),
                 high=float(table[row].max()),
                 quantiles=dict(zip(QUANTILES, quantiles[:, row].tolist(), strict=True)),
-                intervals={} if limits is None else _by_statistic(limits[0][:, row], limits[1][:, row]),
+                intervals=dict(zip(STATISTICS, limits, strict=True)) if limits else {},
             )
     return {label: found[label] for label in samples if label in found}
 
@@ -130,17 +132,8 @@ def bootstrap_intervals(table: Values, rng: np.random.Generator) -> tuple[Values
         # What is undefined is replaced below.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         warnings.simplefilter("ignore", RuntimeWarning)
-        found = stats.bootstrap(
-            (table,),
-            _statistics,
-            axis=-1,
-            vectorized=True,
-            n_resamples=RESAMPLES,
-            batch=_BATCH,
-            confidence_level=CONFIDENCE,
-            method="BCa",
-            rng=rng,
-        )
+        size: dict[str, Any] = {"n_resamples": RESAMPLES, "batch": _BATCH, "confidence_level": CONFIDENCE}
+        found = stats.bootstrap((table,), _statistics, axis=-1, vectorized=True, method="BCa", rng=rng, **size)
     tails = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
     percentile = np.quantile(found.bootstrap_distribution, tails, axis=-1)
     bca = np.stack([found.confidence_interval.low, found.confidence_interval.high])
@@ -208,36 +201,17 @@ def stabilities(run: Run, metric: str, rng: np.random.Generator) -> list[Stabili
     """One entry per configuration, in display order.
 
     Args:
-        run: the run.
-        metric: a final metric.
         rng: draws the bootstrap samples.
     """
     finals = {label: own.to_numpy(dtype=np.float64) for label, own in finals_of(run, metric).items()}
     known, fallen, planned = summaries(finals, rng), collapses(run), run.trials["configuration"].value_counts()
     return [
-        Stability(
-            label,
-            int(planned.get(label, 0)),
-            finals[label],
-            known.get(label),
-            fallen.get(label),
-            dip_p(finals[label]),
-        )
-        for label in configurations(run)
+        Stability(label, int(planned.get(label, 0)), values, known.get(label), fallen.get(label), dip_p(values))
+        for label, values in finals.items()
     ]
-
-
-def _by_statistic(low: Values, high: Values) -> dict[str, Interval]:
-    return dict(zip(STATISTICS, zip(low.tolist(), high.tolist(), strict=True), strict=True))
 
 
 def _statistics(sample: Values, axis: int) -> Values:
     """``STATISTICS`` along an axis, shape (4, ...)."""
-    return np.stack(
-        [
-            sample.mean(axis=axis),
-            sample.std(axis=axis, ddof=1),
-            stats.trim_mean(sample, 0.25, axis=axis),
-            np.median(sample, axis=axis),
-        ]
-    )
+    mean, std = sample.mean(axis=axis), sample.std(axis=axis, ddof=1)
+    return np.stack([mean, std, stats.trim_mean(sample, 0.25, axis=axis), np.median(sample, axis=axis)])

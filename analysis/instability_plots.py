@@ -21,9 +21,9 @@ from analysis.style import (
     add_legend,
     color_and_marker,
     new_figure,
+    one_panel,
     panel_grid,
     panel_title,
-    plain_axes,
     say_nothing,
     subtitle,
 )
@@ -38,14 +38,10 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Pic
     """One row per configuration: every seed, the mean with its interval, reported values as stars.
 
     Args:
-        run: the run.
-        found: from ``stabilities``.
         metric: its final metric, a fraction.
     """
     shown = found[:MOST_ROWS]
-    figure = new_figure(run, max(HEIGHT / 2, 1.9 + 0.42 * len(shown)))
-    axes = figure.subplots()
-    plain_axes(axes)
+    figure, axes = one_panel(run, max(HEIGHT / 2, 1.9 + 0.42 * len(shown)))
     kinds = {"seed": False, "reported": False}
     drawn: list[dict[str, Any]] = []
     for row, one in enumerate(shown):
@@ -90,14 +86,8 @@ def final_values_strip(run: Run, found: Sequence[Stability], metric: str) -> Pic
         Line2D([], [], marker="|", color="black", linewidth=2.2, markersize=13, label="mean, 95 % bootstrap interval"),
     ]
     if kinds["reported"]:
-        star: dict[str, Any] = {
-            "marker": "*",
-            "linestyle": "",
-            "markersize": 13,
-            "color": "white",
-            "markeredgecolor": REPORTED,
-        }
-        handles.append(Line2D([], [], label="reported in the notes (1 run), not measured here", **star))
+        star: dict[str, Any] = {"marker": "*", "linestyle": "", "color": "white", "markeredgecolor": REPORTED}
+        handles.append(Line2D([], [], label="reported in the notes (1 run), not measured here", markersize=13, **star))
     add_legend(figure, handles, loc="outside lower center", ncols=3, fontsize=10)
     frame = pd.DataFrame(drawn, columns=["configuration", "what", "value"]).astype({"value": float})
     return figure.showing(frame, f"Every seed's {metric.replace('_', ' ')} by configuration: {note}.")
@@ -107,8 +97,6 @@ def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> P
     """Fraction of seeds above every threshold, one panel per configuration with exact pointwise intervals.
 
     Args:
-        run: the run.
-        found: from ``stabilities``.
         metric: its final metric, a fraction.
     """
     drawn = [(place, one) for place, one in enumerate(found) if one.values.size][:MOST_PANELS]
@@ -148,9 +136,7 @@ def performance_profiles(run: Run, found: Sequence[Stability], metric: str) -> P
 def variance_components(run: Run, found: Split | None) -> Picture:
     """Standard deviation of every source of spread, with its interval, in percentage points."""
     known = found.components if found else ()
-    figure = new_figure(run, max(HEIGHT / 2, 1.9 + 0.6 * len(known)))
-    axes = figure.subplots()
-    plain_axes(axes)
+    figure, axes = one_panel(run, max(HEIGHT / 2, 1.9 + 0.6 * len(known)))
     for row, one in enumerate(known):
         low, high = 100 * np.sqrt(one.low), 100 * np.sqrt(one.high)
         axes.barh(row, 100 * one.std, color=PALETTE[1], height=0.55, alpha=0.75, zorder=2)

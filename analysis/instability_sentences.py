@@ -13,12 +13,7 @@ from analysis.series import boundary_kind
 
 
 def spread_sentences(run: Run, found: Sequence[Stability]) -> list[str]:
-    """What the table of the spread cannot show: seeds without a value, and why something cannot be said.
-
-    Args:
-        run: the run.
-        found: from ``stabilities``.
-    """
+    """What the table of the spread cannot show: seeds without a value, and why something cannot be said."""
     known = [(one, one.summary) for one in found if one.summary is not None]
     without = [f"{one.configuration} ({outcomes(list(run.of(one.configuration)['status']))})" for one in found
                if one.summary is None]  # fmt: skip

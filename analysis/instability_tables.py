@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from analysis.captions import count
-from analysis.cells import Cell, Table
+from analysis.cells import Cell, Table, p_text
 from analysis.departure import LEVEL, Departure
 from analysis.early_signals import SignalSearch
 from analysis.instability import QUANTILES, Stability
@@ -15,16 +15,13 @@ MOST_DEPARTURES = 40
 _QUANTILES = ("median (quartiles)", "10 to 90 % quantile")
 
 
-def spread_table(run: Run, found: Sequence[Stability], metric: str, scale: float = 100.0) -> Table:
+def spread_table(run: Run, found: Sequence[Stability], metric: str) -> Table:
     """Location, spread, collapse and modes of every configuration, and what became of its seeds.
 
     Args:
-        run: the run.
-        found: from ``stabilities``.
         metric: its name, for the caption.
-        scale: what the values are multiplied by; 100 makes per cent of fractions.
     """
-    rows = [_spread_row(one, scale) for one in found]
+    rows = [_spread_row(one) for one in found]
     columns = ["configuration", "seeds", "mean", "std", "IQM", *_QUANTILES, "min to max"]
     caption = (
         f"{metric} over finished seeds, in per cent; in brackets 95 % intervals by BCa bootstrap, from three seeds on "
@@ -46,19 +43,19 @@ def spread_table(run: Run, found: Sequence[Stability], metric: str, scale: float
     return Table("Spread over seeds", columns, rows, caption, "spread")
 
 
-def _spread_row(one: Stability, scale: float) -> list[Cell]:
+def _spread_row(one: Stability) -> list[Cell]:
     cells: list[Cell] = [one.configuration, f"{one.values.size} of {one.planned}"]
     summary = one.summary
     if summary is None:
         return cells + [None] * 6
     limits = summary.intervals
-    cells.append(_with_interval(summary.mean, limits.get("mean"), scale))
-    cells.append(None if summary.std is None else _with_interval(summary.std, limits.get("std"), scale))
-    cells.append(_with_interval(summary.iqm, limits.get("iqm"), scale))
-    low, quarter, median, three, high = (scale * summary.quantiles[level] for level in QUANTILES)
+    cells.append(_with_interval(summary.mean, limits.get("mean")))
+    cells.append(None if summary.std is None else _with_interval(summary.std, limits.get("std")))
+    cells.append(_with_interval(summary.iqm, limits.get("iqm")))
+    low, quarter, median, three, high = (100 * summary.quantiles[level] for level in QUANTILES)
     cells.append(f"{median:.2f} ({quarter:.2f}-{three:.2f})")
     cells.append(f"{low:.2f}-{high:.2f}")
-    cells.append(f"{scale * summary.low:.2f} to {scale * summary.high:.2f}")
+    cells.append(f"{100 * summary.low:.2f} to {100 * summary.high:.2f}")
     return cells
 
 
@@ -112,7 +109,7 @@ def signal_table(search: SignalSearch) -> Table | None:
             one.label,
             f"{one.auc:.2f}",
             f"{one.interval[0]:.2f} to {one.interval[1]:.2f}",
-            f"{one.p:.3f}" if one.p >= 0.001 else "< 0.001",
+            p_text(one.p),
             f"{one.bad} and {one.others}",
         ]
         for one in search.signals[:MOST_SIGNALS]
@@ -127,9 +124,9 @@ def signal_table(search: SignalSearch) -> Table | None:
     return Table("Early signals of bad seeds", columns, rows, caption, "early_signals")
 
 
-def _with_interval(value: float, interval: tuple[float, float] | None, scale: float) -> str:
-    text = f"{scale * value:.2f}"
-    return text if interval is None else f"{text} ({scale * interval[0]:.2f}-{scale * interval[1]:.2f})"
+def _with_interval(value: float, interval: tuple[float, float] | None) -> str:
+    text = f"{100 * value:.2f}"
+    return text if interval is None else f"{text} ({100 * interval[0]:.2f}-{100 * interval[1]:.2f})"
 
 
 def _steps(one: Departure) -> str | None:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -48,13 +47,8 @@ def _markdown(run: Run, report: Report) -> str:
 
 
 def _html(run: Run, report: Report) -> str:
-    environment = Environment(
-        loader=PackageLoader("analysis"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    layout: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
+    environment = Environment(loader=PackageLoader("analysis"), undefined=StrictUndefined, **layout)
     return environment.get_template(TEMPLATE).render(
         question=report.question,
         study=str(run.study.get("study", "")),
@@ -72,7 +66,7 @@ def _section(part: Section) -> dict[str, Any]:
         "title": part.title,
         "sentences": part.sentences,
         "tables": [_table(table) for table in part.tables],
-        "pictures": [_picture(path) for path in part.pictures],
+        "pictures": [{"name": path.stem, "caption": caption(path), "uri": data_uri(path)} for path in part.pictures],
     }
 
 
@@ -87,10 +81,6 @@ def _table(table: Table) -> dict[str, Any]:
         # A column of words is read from the left, one of numbers compared from the right.
         "words": [not all(NUMERIC.match(cell) for cell in cells) for cells in zip(*rows, strict=True)],
     }
-
-
-def _picture(path: Path) -> dict[str, str]:
-    return {"name": path.stem, "caption": caption(path), "uri": data_uri(path)}
 
 
 def _methods(report: Report) -> list[str]:

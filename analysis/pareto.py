@@ -116,19 +116,12 @@ def pareto_front(
             wanted = list(resampled).index(np.flatnonzero(on_front)[knee])
             found = [_knee_among(one, own) for one, own in zip(drawn, fronts, strict=True)]
             knee_probability = float(np.mean([place == wanted for place in found]))
+    dominators = _dominators(labels, mean_costs, on_front, resampled, drawn)
+    at_knee = None if knee is None else labels[np.flatnonzero(on_front)[knee]]
     return Front(
-        objectives=chosen,
-        labels=labels,
-        points=means.to_numpy(),
-        seeds=counts,
-        on_front=on_front,
-        probability=probability,
-        dominators=_dominators(labels, mean_costs, on_front, resampled, drawn),
-        hypervolume=volume,
-        interval=interval,
-        knee=None if knee is None else labels[np.flatnonzero(on_front)[knee]],
-        knee_probability=knee_probability,
-    )
+        chosen, labels, means.to_numpy(), counts, on_front, probability, dominators, volume, interval, at_knee,
+        knee_probability,
+    )  # fmt: skip
 
 
 def resampled_means(values: pd.DataFrame, rng: np.random.Generator, resamples: int) -> Array:

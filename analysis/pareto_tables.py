@@ -36,8 +36,6 @@ def front_table(run: Run, found: Sequence[Front], noisy: Sequence[Objective] = (
     """A row per configuration: its means, and for every front whether it is on it, how surely, or who dominates it.
 
     Args:
-        run: the run.
-        found: its fronts, at least one.
         noisy: objectives that were left out, since the seeds alone may explain them.
     """
     labels, whole = shown_labels(run, found), run.whole

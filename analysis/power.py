@@ -58,14 +58,12 @@ def pairing_noise(configuration: str, baseline: str, first: ArrayLike, second: A
     return Noise(configuration, baseline, n, std, float(low), float(high), *own, correlation)
 
 
-def seeds_needed(difference: float, std: float, power: float = POWER, level: float = 1 - CONFIDENCE) -> int:
-    """Smallest number of paired seeds with which a two-sided paired t test finds a difference.
+def seeds_needed(difference: float, std: float) -> int:
+    """Smallest number of paired seeds with which a two-sided paired t test finds a difference with power ``POWER``.
 
     Args:
         difference: true mean difference, not 0, in the unit of ``std``.
         std: standard deviation of the paired differences, >= 0.
-        power: wanted probability to find it.
-        level: of the test.
 
     Returns:
         at least 2, at most ``MOST_SEEDS``.
@@ -78,32 +76,30 @@ def seeds_needed(difference: float, std: float, power: float = POWER, level: flo
     if std == 0:
         return 2
     low, high = 1, 2
-    while high < MOST_SEEDS and _power(abs(difference) / std, high, level) < power:
+    while high < MOST_SEEDS and _power(abs(difference) / std, high) < POWER:
         low, high = high, min(2 * high, MOST_SEEDS)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _power(abs(difference) / std, middle, level) >= power else (middle, high)
+        low, high = (low, middle) if _power(abs(difference) / std, middle) >= POWER else (middle, high)
     return high
 
 
-def smallest_difference(n: int, std: float, power: float = POWER, level: float = 1 - CONFIDENCE) -> float:
-    """The true difference that n paired seeds find with the given power, in the unit of ``std``.
+def smallest_difference(n: int, std: float) -> float:
+    """The true difference that n paired seeds find with power ``POWER``, in the unit of ``std``.
 
     Args:
         n: number of paired seeds, >= 2.
         std: standard deviation of the paired differences, >= 0.
-        power: wanted probability to find it.
-        level: of the test.
     """
     if std == 0:
         return 0.0
     # From a noncentrality of 1 upwards: the noncentral t distribution is not to be had far beyond.
     low, high = 0.0, 1 / float(np.sqrt(n))
-    while _power(high, n, level) < power:
+    while _power(high, n) < POWER:
         low, high = high, 2 * high
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (low, middle) if _power(middle, n, level) >= power else (middle, high)
+        low, high = (low, middle) if _power(middle, n) >= POWER else (middle, high)
     return high * std
 
 
@@ -111,7 +107,6 @@ def noises(run: Run, metric: str | None = None) -> list[Noise]:
     """Noise of every configuration against the first, where they have two finished seeds in common.
 
     Args:
-        run: the run.
         metric: a final metric; the study's objective where None.
     """
     finals = finals_of(run, metric or objective_metric(run))
@@ -184,8 +179,8 @@ def power_summary(found: Sequence[Noise]) -> str:
     return f"The smallest difference from {found[0].baseline} that these seeds can show: {reach}."
 
 
-def _power(effect: float, n: int, level: float) -> float:
-    return float(TTestPower().power(effect, n, level, alternative="two-sided"))
+def _power(effect: float, n: int) -> float:
+    return float(TTestPower().power(effect, n, 1 - CONFIDENCE, alternative="two-sided"))
 
 
 def _seeds(n: int) -> str:

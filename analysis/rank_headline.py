@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from analysis.differences import FEWEST_SEEDS, PairedDifference, difference
-from analysis.headline import compared_sentences, incomparable, outcome, spread_in_brief
+from analysis.headline import compared_sentences, outcome, spread_in_brief
 from analysis.rank_sentences import start_sentences
 from analysis.rank_series import FINAL, Rule, reference, rule_gaps, rules, saturation
 from analysis.records import Run
-from analysis.sentences import any_final, joined
+from analysis.sentences import any_final, incomparable, joined
 from analysis.series import configurations, final_values
 
 
@@ -16,7 +16,6 @@ def rank_headline(run: Run, found: Sequence[PairedDifference]) -> list[str]:
     seeds agree; empty without any final value.
 
     Args:
-        run: the run.
         found: its paired differences in final top-1, for a run without LoRA.
     """
     if not any_final(run, FINAL):

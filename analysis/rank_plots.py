@@ -16,7 +16,17 @@ from analysis.captions import measured_setting
 from analysis.rank_series import FINAL, Rule, curves, on_front, reference, rules, seed_interval
 from analysis.records import Run
 from analysis.series import REPLICA, configurations, final_values
-from analysis.style import HEIGHT, PALETTE, Picture, add_legend, new_figure, plain_axes, say_nothing, subtitle
+from analysis.style import (
+    HEIGHT,
+    PALETTE,
+    Picture,
+    add_legend,
+    new_figure,
+    one_panel,
+    plain_axes,
+    say_nothing,
+    subtitle,
+)
 from analysis.tuning_series import parameters, trainable_parameters
 
 RULE_STYLES: list[dict[str, Any]] = [
@@ -35,9 +45,8 @@ DODGE = 1.045  # factor between rules at one place, so that they do not hide eac
 
 def accuracy_by_rank(run: Run) -> Picture:
     """A line per rule for alpha with the seed intervals of every rank; head and full fine-tuning as bands."""
-    figure = new_figure(run)
-    axes, every, handles = figure.subplots(), _drawn_rules(run), []
-    plain_axes(axes)
+    figure, axes = one_panel(run)
+    every, handles = _drawn_rules(run), []
     for number, (rule, style) in enumerate(every):
         shift = DODGE ** (2 * number - len(every) + 1)
         where, means = [], []
@@ -67,11 +76,8 @@ def accuracy_by_rank(run: Run) -> Picture:
 
 def accuracy_by_trained_parameters(run: Run) -> Picture:
     """Final top-1 against trainable parameters with seed intervals, and the Pareto front of the means."""
-    figure = new_figure(run)
-    axes, handles = figure.subplots(), []
-    plain_axes(axes)
-    front = _front(axes, run)
-    every = _drawn_rules(run)
+    figure, axes = one_panel(run)
+    front, every, handles = _front(axes, run), _drawn_rules(run), []
     for number, (rule, style) in enumerate(every):
         shift = DODGE ** (2 * number - len(every) + 1)
         for rank, label in rule.labels.items():

@@ -16,7 +16,6 @@ def rank_answer(run: Run, found: Sequence[PairedDifference]) -> list[str]:
     the replicas.
 
     Args:
-        run: the run.
         found: the paired differences from the first configuration in final top-1, for a run without LoRA.
     """
     if not any_final(run, FINAL):
@@ -62,7 +61,7 @@ def _trend(rule: Rule, slope: PairedDifference | None) -> str:
     text = f"{100 * slope.mean:+.2f} points per doubling of the rank {ranks}"
     if slope.n < FEWEST_SEEDS:
         return f"With {rule.name} accuracy changes by {text} ({count(slope.n, 'seed')}, too few to tell it from none)."
-    details = f"({_interval(slope)}, {count(slope.n, 'seed')})"
+    details = f"({interval(slope, 2)}, {count(slope.n, 'seed')})"
     if not slope.told_apart:
         return f"With {rule.name} accuracy cannot be told to change with the rank: {text} {details}."
     return f"With {rule.name} accuracy {'rises' if slope.mean > 0 else 'falls'}: {text} {details}."
@@ -80,7 +79,7 @@ def _saturates(run: Run, rule: Rule, found: Saturation) -> str:
         gap = found.gaps[found.rank]
         text = (
             f"It saturates at r={found.rank}, the smallest that cannot be told apart from r={found.best} "
-            f"({100 * gap.mean:+.2f} points, {_interval(gap)}), where the mean is highest ({mean:.2f} %)"
+            f"({100 * gap.mean:+.2f} points, {interval(gap, 2)}), where the mean is highest ({mean:.2f} %)"
         )
     return f"{text}; {_falls_again(rule, found)}."
 
@@ -93,7 +92,7 @@ def _falls_again(rule: Rule, found: Saturation) -> str:
     if gap is None or gap.n < FEWEST_SEEDS:
         return f"whether r={top} degrades cannot be told"
     if gap.told_apart:
-        return f"r={top} is {100 * abs(gap.mean):.2f} points below it ({_interval(gap)}): more rank does harm"
+        return f"r={top} is {100 * abs(gap.mean):.2f} points below it ({interval(gap, 2)}): more rank does harm"
     return f"r={top} cannot be told apart from it ({100 * gap.mean:+.2f} points), so no degradation at high rank shows"
 
 
@@ -109,7 +108,7 @@ def reference_sentences(run: Run, every: Sequence[Rule]) -> list[str]:
         if gap is None:
             continue
         way = f"{100 * abs(gap.mean):.2f} points {'above' if gap.mean > 0 else 'below'}" if gap.mean else "level with"
-        details = [_interval(gap), count(gap.n, "seed")]
+        details = [interval(gap, 2), count(gap.n, "seed")]
         if not gap.told_apart:
             details.append("cannot be told apart")
         clauses.append(f"{name} ends {way} r={found.best} ({', '.join(details)})")
@@ -131,7 +130,7 @@ def side_by_side(run: Run, every: Sequence[Rule]) -> list[str]:
     gaps = rule_gaps(run, first, second)
     if not gaps:
         return said
-    apart = [f"at r={rank} by {100 * gap.mean:+.2f} points ({_interval(gap)})"
+    apart = [f"at r={rank} by {100 * gap.mean:+.2f} points ({interval(gap, 2)})"
              for rank, gap in gaps.items() if gap.survives_correction]  # fmt: skip
     if apart:
         said.append(f"{second.name} differs from {first.name}, Holm-corrected over {len(gaps)} ranks, "
@@ -168,10 +167,3 @@ def _artefact(found: Saturation | None, fixed: Rule, gaps: dict[int, PairedDiffe
     if falls:
         return f"{name} shows in part: r={top} is below its own best rank, but not below r={top} with alpha = c r."
     return f"{name} does not show at r={top}."
-
-
-def _interval(one: PairedDifference) -> str:
-    """With two decimals: these differences are small."""
-    if one.low is None or one.high is None:
-        return interval(one)
-    return f"95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}"

@@ -5,12 +5,13 @@ A kind is a function ``(run, folder) -> Report`` in ``REPORTS``; a section one `
 ``save_pictures``. Everything else (tables as CSV, Markdown, the page) is done here for all of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from analysis.cells import Table
 from analysis.continual_headline import continual_headline
 from analysis.contrast_section import contrast_headline, contrast_section, reported_twice_sentence
 from analysis.differences import PairedDifference, differences
@@ -36,6 +37,7 @@ from analysis.sections import continual_section, instability_section, notes_sect
 from analysis.selection import shortened
 from analysis.sentences import answer_sentences
 from analysis.series import configurations
+from analysis.style import Picture
 from analysis.tables import ablation_table, difference_table, task_table
 from analysis.theory_plots import error_by_rank, gap_by_step
 from analysis.theory_sentences import spread_sentence, theory_answer, theory_headline
@@ -93,20 +95,13 @@ def continual_report(run: Run, folder: Path) -> Report:
     """The report of a class-incremental study; the pictures are written into ``folder``."""
     found = _beside_the_first(run, "final_accuracy")
     pictures = {"accuracy_by_task.png": accuracy_by_task(run), "ablation_by_task.png": ablation_by_task(run)}
-    tables = [task_table(run), ablation_table(run)]
+    tables = [task_table(run), ablation_table(run), difference_table(run, found) if found else None]
     split = variance_split([run.whole], np.random.default_rng(0), "final_accuracy")
     headline = continual_headline(run, found, split)
     details = headline[1:] if contrast_headline(run) else answer_sentences(run, found)
-    return Report(
-        question=_question(run),
-        answer=_with_contrasts(run, headline) or details,
-        details=details,
-        tables=tables + ([difference_table(run, found)] if found else []),
-        sentences=[sentence for sentence in (ncm_sentence(run),) if sentence],
-        pictures=save_pictures(folder, pictures),
-        markdown=folder / "report.md",
-        methods=DIFFERENCES_METHODS,
-    )
+    answer = _with_contrasts(run, headline) or details
+    said = [sentence for sentence in (ncm_sentence(run),) if sentence]
+    return _report(run, folder, tables, pictures, answer, details, said, DIFFERENCES_METHODS)
 
 
 def tuning_report(run: Run, folder: Path) -> Report:
@@ -134,16 +129,9 @@ def tuning_report(run: Run, folder: Path) -> Report:
         "interference.png": interference(run),
     }
     details = [] if contrast_headline(run) else tuning_answer(run, found, orders, floors["final_top1"])
-    return Report(
-        question=_question(run),
-        answer=_with_contrasts(run, tuning_headline(run, found, orders, floors["final_top1"])) or details,
-        details=details,
-        tables=[table for table in tables if table],
-        sentences=schedule_sentences(run),
-        pictures=save_pictures(folder, pictures),
-        markdown=folder / "report.md",
-        methods=DIFFERENCES_METHODS + (ORDER_METHODS if orders else []),
-    )
+    answer = _with_contrasts(run, tuning_headline(run, found, orders, floors["final_top1"])) or details
+    methods = DIFFERENCES_METHODS + (ORDER_METHODS if orders else [])
+    return _report(run, folder, tables, pictures, answer, details, schedule_sentences(run), methods)
 
 
 def theory_report(run: Run, folder: Path) -> Report:
@@ -152,25 +140,15 @@ def theory_report(run: Run, folder: Path) -> Report:
     details = theory_answer(run, every)
     tables = [bound_table(run, every), worst_table(run, every), theory_scaling_table(run, every)]
     pictures = {"error_by_rank.png": error_by_rank(run, every), "gap_by_step.png": gap_by_step(run, every)}
-    return Report(
-        question=_question(run),
-        answer=theory_headline(run, every) or details,
-        details=details,
-        tables=[table for table in tables if table],
-        sentences=[spread_sentence(run, label) for label in configurations(run)],
-        pictures=save_pictures(folder, pictures),
-        markdown=folder / "report.md",
-    )
+    spread = [spread_sentence(run, label) for label in configurations(run)]
+    return _report(run, folder, tables, pictures, theory_headline(run, every) or details, details, spread)
 
 
 def search_report(run: Run, folder: Path) -> Report:
     """The report of a search: what its best configurations are worth on seeds that it has not seen."""
     search = found_by(run.whole)
-    pictures = {
-        "search_history.png": search_history(search),
-        "optimism_gap.png": optimism_gap(search),
-        "importance.png": importance_bars(search),
-    }
+    pictures = {"search_history.png": search_history(search), "optimism_gap.png": optimism_gap(search)}
+    pictures["importance.png"] = importance_bars(search)
     paired = search.against_baseline()
     tables = [
         confirmed_table(search),
@@ -180,15 +158,8 @@ def search_report(run: Run, folder: Path) -> Report:
         importance_table(search),
         space_table(search),
     ]
-    return Report(
-        question=_question(run),
-        answer=search_answer(search),
-        tables=[table for table in tables if table],
-        sentences=race_sentences(search),
-        methods=SEARCH_METHODS,
-        pictures=save_pictures(folder, pictures),
-        markdown=folder / "report.md",
-    )
+    said = race_sentences(search)
+    return _report(run, folder, tables, pictures, search_answer(search), sentences=said, methods=SEARCH_METHODS)
 
 
 def rank_report(run: Run, folder: Path) -> Report:
@@ -206,15 +177,7 @@ def rank_report(run: Run, folder: Path) -> Report:
         "accuracy_by_parameters.png": accuracy_by_trained_parameters(run),
         "learning_curves.png": learning_curves(run),
     }
-    return Report(
-        question=_question(run),
-        answer=rank_headline(run, found) or details,
-        details=details,
-        tables=[table for table in tables if table],
-        sentences=[],
-        pictures=save_pictures(folder, pictures),
-        markdown=folder / "report.md",
-    )
+    return _report(run, folder, tables, pictures, answer=rank_headline(run, found) or details, details=details)
 
 
 REPORTS: dict[str, Callable[[Run, Path], Report]] = {
@@ -236,6 +199,18 @@ SECTIONS: dict[str, list[Callable[[Run, Path], Section | None]]] = {
 }
 
 
+def _report(
+    run: Run, folder: Path, tables: Sequence[Table | None], pictures: Mapping[str, Picture | None], answer: list[str],
+    details: Sequence[str] = (), sentences: Sequence[str] = (), methods: Sequence[str] = (),
+) -> Report:  # fmt: skip
+    """What the kinds have in common; tables and pictures without anything to show are None."""
+    question = str(run.study.get("question") or run.study.get("study") or "Study")
+    return Report(
+        question, answer, [table for table in tables if table], list(sentences), save_pictures(folder, pictures),
+        folder / "report.md", details=list(details), methods=list(methods),
+    )  # fmt: skip
+
+
 def _with_contrasts(run: Run, headline: list[str]) -> list[str]:
     """The answer of a study that declares contrasts is about them."""
     first = contrast_headline(run)
@@ -248,7 +223,3 @@ def _with_contrasts(run: Run, headline: list[str]) -> list[str]:
 def _beside_the_first(run: Run, metric: str) -> list[PairedDifference]:
     """Differences from the first configuration; none where the study says itself what is to be compared."""
     return [] if contrast_headline(run) else differences(run, metric)
-
-
-def _question(run: Run) -> str:
-    return str(run.study.get("question") or run.study.get("study") or "Study")

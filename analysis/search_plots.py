@@ -6,7 +6,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from analysis.search_series import Search
-from analysis.style import PALETTE, Picture, add_legend, new_figure, plain_axes, say_nothing, subtitle
+from analysis.style import PALETTE, Picture, add_legend, one_panel, say_nothing, subtitle
 
 STATES = {
     "completed": PALETTE[1],
@@ -21,9 +21,7 @@ AREA = 28.0
 
 def search_history(search: Search) -> Picture:
     """Value of every configuration by trial; the area of a marker is the number of its seeds."""
-    figure = new_figure(search.run)
-    axes = figure.subplots()
-    plain_axes(axes)
+    figure, axes = one_panel(search.run)
     frame = search.evaluated
     if frame.empty:
         say_nothing(axes, "No configuration has results yet.")
@@ -71,24 +69,15 @@ def optimism_gap(search: Search) -> Picture | None:
     frame = search.confirmed
     if frame.empty:
         return None
-    figure = new_figure(search.run, 2.4 + 0.6 * len(frame))
-    axes = figure.subplots()
-    plain_axes(axes)
+    figure, axes = one_panel(search.run, 2.4 + 0.6 * len(frame))
     tested = False
     for place, (_, row) in enumerate(frame.iterrows()):
         fresh, y = search.estimate(row, "fresh"), -float(place)
         low, high = (fresh.value if end is None else end for end in (fresh.low, fresh.high))
         if place:
             axes.axhline(y + 0.5, color="#DDDDDD", linewidth=0.7)
-        axes.errorbar(
-            fresh.value,
-            y,
-            xerr=[[fresh.value - low], [high - fresh.value]],
-            fmt="o",
-            color=PALETTE[1],
-            capsize=4,
-            zorder=3,
-        )
+        reach = [[fresh.value - low], [high - fresh.value]]
+        axes.errorbar(fresh.value, y, xerr=reach, fmt="o", color=PALETTE[1], capsize=4, zorder=3)
         axes.plot(
             search.value(row), y + 0.25, "D", color=PALETTE[2], markerfacecolor="white", markeredgewidth=1.8, zorder=4
         )
@@ -120,9 +109,7 @@ def importance_bars(search: Search) -> Picture | None:
     frame = search.records.importance
     if frame.empty:
         return None
-    figure = new_figure(search.run, 2.2 + 0.42 * len(frame))
-    axes = figure.subplots()
-    plain_axes(axes)
+    figure, axes = one_panel(search.run, 2.2 + 0.42 * len(frame))
     shares = 100 * frame["importance"].to_numpy()
     low, high = 100 * frame["low"].to_numpy(), 100 * frame["high"].to_numpy()
     places = -np.arange(len(frame))

@@ -190,8 +190,5 @@ def shown(value: Any) -> str:
 
 
 def _met(when: dict[str, Any], values: dict[str, Any]) -> bool:
-    for parent, wanted in when.items():
-        allowed = wanted if isinstance(wanted, list) else [wanted]
-        if parent in values and values[parent] not in allowed:
-            return False
-    return True
+    allowed = {parent: wanted if isinstance(wanted, list) else [wanted] for parent, wanted in when.items()}
+    return all(values[parent] in wanted for parent, wanted in allowed.items() if parent in values)

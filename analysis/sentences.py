@@ -5,13 +5,7 @@ from collections.abc import Sequence
 from analysis.captions import count
 from analysis.differences import PairedDifference
 from analysis.records import STATUSES, Run
-from analysis.series import (
-    below_frozen,
-    configurations,
-    destructive_flags,
-    final_table,
-    final_values,
-)
+from analysis.series import below_frozen, configurations, destructive_flags, final_table, final_values
 
 MOST_NAMED = 4  # configurations in one sentence; the others are in the table
 
@@ -20,7 +14,6 @@ def answer_sentences(run: Run, found: Sequence[PairedDifference]) -> list[str]:
     """At most three sentences: what differs from the baseline, what cannot be told apart, how far to trust it.
 
     Args:
-        run: the run.
         found: the paired differences of that run.
     """
     compared = comparison_sentences(run, found, "final_accuracy")
@@ -38,22 +31,26 @@ def comparison_sentences(run: Run, found: Sequence[PairedDifference], metric: st
     """What differs from the first configuration and what cannot be told apart, or why nothing can be compared.
 
     Args:
-        run: the run.
         found: its paired differences in ``metric``.
-        metric: a final metric.
     """
-    labels, statuses = configurations(run.whole), list(run.whole.trials["status"])
+    statuses = list(run.whole.trials["status"])
     if not any_final(run, metric):
         if "finished" in statuses:
             return [f"{outcomes(statuses).capitalize()}, but without a complete evaluation: no answer yet."]
         return [f"No seed of any configuration has finished ({outcomes(statuses)}): no answer yet."]
-    if len(labels) == 1:
-        return [f"Only {labels[0]} was run, so there is nothing to compare it with."]
-    if final_values(run, labels[0], metric).empty:
-        return [f"No seed of {labels[0]} has finished, so nothing can be compared with it."]
     if not found:
-        return [f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."]
+        return [incomparable(run.whole, metric)]
     return [sentence for sentence in (_apart(found), _alike(found)) if sentence]
+
+
+def incomparable(run: Run, metric: str) -> str:
+    """Why no configuration can be compared with the first."""
+    labels = configurations(run)
+    if len(labels) == 1:
+        return f"Only {labels[0]} was run, so there is nothing to compare it with."
+    if final_values(run, labels[0], metric).empty:
+        return f"No seed of {labels[0]} has finished, so nothing can be compared with it."
+    return f"No configuration shares a finished seed with {labels[0]}, so nothing can be compared with it."
 
 
 def _apart(found: Sequence[PairedDifference]) -> str:
@@ -142,11 +139,11 @@ def _verb(status: str, n: int) -> str:
     return f"{'was' if n == 1 else 'were'} {status}" if status in ("pruned", "interrupted") else status
 
 
-def interval(one: PairedDifference) -> str:
+def interval(one: PairedDifference, digits: int = 1) -> str:
     """The 95 % interval in points."""
     if one.low is None or one.high is None:
         return "no interval"
-    return f"95 % interval {100 * one.low:+.1f} to {100 * one.high:+.1f}"
+    return f"95 % interval {100 * one.low:+.{digits}f} to {100 * one.high:+.{digits}f}"
 
 
 def _p(p: float) -> str:

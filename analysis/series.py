@@ -5,6 +5,7 @@ fractions in [0, 1], tasks count from 0.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,8 +57,6 @@ def final_values(run: Run, configuration: str, metric: str) -> "pd.Series[float]
     """A final metric by seed over the finished replicas that have it; a seed that was run twice counts once: its mean.
 
     Args:
-        run: the run.
-        configuration: its label.
         metric: name of the final metric, without ``metric.``.
     """
     rows = replicas(run, configuration)
@@ -176,14 +175,9 @@ def destructive_flags(run: Run) -> pd.DataFrame:
 
 def reported(run: Run, configuration: str) -> list[Reported]:
     """The reported runs of one configuration, in the order of study.json."""
+    about: tuple[tuple[str, Any], ...] = (("accuracy", []), ("ablation", {}), ("metrics", {}))
     return [
-        Reported(
-            configuration,
-            entry.get("label") or "",
-            entry.get("accuracy") or [],
-            entry.get("ablation") or {},
-            entry.get("metrics") or {},
-        )
+        Reported(configuration, entry.get("label") or "", *(entry.get(key) or none for key, none in about))
         for entry in run.study.get("reported") or []
         if entry.get("configuration") == configuration
     ]

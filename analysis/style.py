@@ -56,6 +56,14 @@ def new_figure(run: Run, height: float = HEIGHT) -> Picture:
     return figure
 
 
+def one_panel(run: Run, height: float = HEIGHT) -> tuple[Picture, Axes]:
+    """A page with a single plot."""
+    figure = new_figure(run, height)
+    axes = figure.subplots()
+    plain_axes(axes)
+    return figure, axes
+
+
 def color_and_marker(number: int) -> tuple[str, str]:
     """Those of the configuration at place ``number``, counted from 0; no pair comes twice below ``MOST_DRAWN``."""
     return PALETTE[number % len(PALETTE)], MARKERS[(number + number // len(PALETTE)) % len(MARKERS)]

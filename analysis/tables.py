@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis import series
 from analysis.captions import count, measured_caption, reported_caption
-from analysis.cells import Cell, Change, Spread, Table
+from analysis.cells import Cell, Change, Spread, Table, p_text
 from analysis.differences import FEWEST_SEEDS_PERMUTATION, PairedDifference
 from analysis.permutation import smallest_permutation_p
 from analysis.records import Run
@@ -59,23 +59,16 @@ def ablation_table(run: Run) -> Table:
 def difference_table(run: Run, found: Sequence[PairedDifference], measure: str = "Final accuracy") -> Table:
     """The paired differences behind the answer, in percentage points of ``measure``; a row per shown configuration."""
     shown = set(series.configurations(run))
-    columns = [
-        "configuration",
-        "common seeds",
-        "difference",
-        "95 % interval",
-        "p (t, Holm)",
-        "p (sign flips, Holm)",
-        "told apart",
-    ]
+    columns = ["configuration", "common seeds", "difference", "95 % interval"]
+    columns += ["p (t, Holm)", "p (sign flips, Holm)", "told apart"]
     rows: list[list[Cell]] = [
         [
             one.configuration,
             one.n,
             f"{100 * one.mean:+.2f}",
             None if one.low is None or one.high is None else f"{100 * one.low:+.2f} to {100 * one.high:+.2f}",
-            _p(one.p_t_holm),
-            _p(one.p_permutation_holm),
+            p_text(one.p_t_holm),
+            p_text(one.p_permutation_holm),
             "yes" if one.survives_correction else "before correction only" if one.told_apart else "no",
         ]
         for one in found
@@ -103,9 +96,3 @@ def _reported_cell(entry: Reported, tasks: int, fraction: list[float]) -> Cell:
 
 def _transposed(columns: list[list[Cell]]) -> list[list[Cell]]:
     return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _p(p: float | None) -> str | None:
-    if p is None:
-        return None
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -18,8 +18,7 @@ from analysis.style import (
     Picture,
     add_legend,
     color_and_marker,
-    new_figure,
-    plain_axes,
+    one_panel,
     say_nothing,
     subtitle,
 )
@@ -30,8 +29,7 @@ DODGE = 1.035  # factor between configurations with equally many parameters, so 
 
 def accuracy_by_parameters(run: Run) -> Picture:
     """Best top-1 against trainable parameters, logarithmic; each seed faint, mean and standard deviation, reported."""
-    figure = new_figure(run)
-    axes = figure.subplots()
+    figure, axes = one_panel(run)
     labels = configurations(run)[:MOST_DRAWN]
     counts = [trainable_parameters(run, label) or np.nan for label in labels]
     same = {
@@ -64,8 +62,7 @@ def accuracy_by_parameters(run: Run) -> Picture:
 
 def accuracy_by_step_time(run: Run) -> Picture:
     """Best top-1 against the time of a training step; each seed faint, mean and standard deviation, reported."""
-    figure = new_figure(run)
-    axes = figure.subplots()
+    figure, axes = one_panel(run)
     # Single-run times of the notes stand beside times of replicas that trained alone, not beside shares of a pack's.
     shares, times = final_table(run, "step_share_s"), final_table(run, "step_time_s")
     time = "step_time_s" if len(times) and times.notna().equals(shares.notna()) else "step_share_s"
@@ -91,7 +88,6 @@ def _scatter(
     Returns:
         what was drawn: columns configuration, source (measured, or the reported run), seed, x, best_top1.
     """
-    plain_axes(axes)
     axes.set_ylabel("best top-1 on the test set (%)")
     handles: list[Line2D] = []
     drawn: list[dict[str, Any]] = []
@@ -114,13 +110,8 @@ def _scatter(
         handles.append(Line2D([], [], linestyle="", color=color, marker=marker, markersize=9, label=name))
         for entry in _reported(run, label, reported_place):
             at = entry.metrics[reported_place], 100 * entry.metrics["best_top1"]
-            hollow: dict[str, Any] = {
-                "linestyle": "",
-                "color": color,
-                "marker": marker,
-                "markersize": 10,
-                "markerfacecolor": "none",
-            }
+            hollow: dict[str, Any] = {"linestyle": "", "color": color, "marker": marker, "markersize": 10}
+            hollow["markerfacecolor"] = "none"
             axes.plot(*at, zorder=3, **hollow)
             theirs = {"configuration": label, "source": f"reported {entry.label}".strip(), "seed": None}
             drawn.append({**theirs, "x": at[0], "best_top1": entry.metrics["best_top1"]})
@@ -129,14 +120,8 @@ def _scatter(
     if not drawn:
         say_nothing(axes, "no finished seed has these values")
     lines = sum(str(handle.get_label()).count("\n") + 1 for handle in handles)
-    add_legend(
-        figure,
-        handles,
-        loc="outside right center",
-        fontsize=10 if lines <= 22 else 7,
-        labelspacing=0.7,
-        handlelength=1.5,
-    )
+    size = 10 if lines <= 22 else 7
+    add_legend(figure, handles, loc="outside right center", fontsize=size, labelspacing=0.7, handlelength=1.5)
     frame = pd.DataFrame(drawn, columns=["configuration", "source", "seed", "x", "best_top1"])
     return frame.astype({"seed": "Int64", "x": float, "best_top1": float})
 

@@ -6,10 +6,11 @@ import pandas as pd
 
 from analysis.captions import count
 from analysis.differences import FEWEST_SEEDS, PairedDifference
+from analysis.headline import outcome
 from analysis.ranking import Ranking
 from analysis.records import Run
-from analysis.sentences import MOST_NAMED, any_final, comparison_sentences, joined, others
-from analysis.series import REPLICA, configurations, final_table
+from analysis.sentences import MOST_NAMED, any_final, comparison_sentences, joined
+from analysis.series import REPLICA, configurations
 from analysis.tuning_series import by_step, groups, method, parameters
 from analysis.tuning_tables import METRIC_NAMES
 
@@ -22,8 +23,6 @@ def tuning_answer(
     """The order of the methods, the effect of the floor, what differs from the first configuration, what became of all.
 
     Args:
-        run: the run.
-        found: the paired differences in final top-1.
         orders: the claimed orders, by each metric.
         floors: the effects of the floor on final top-1.
     """
@@ -32,12 +31,7 @@ def tuning_answer(
         return compared
     alike = dict.fromkeys((one.labels, one.context) for one in orders)
     ranked = [ranking_sentence([one for one in orders if (one.labels, one.context) == key]) for key in alike]
-    statuses, having = list(run.whole.trials["status"]), set(final_table(run.whole, FINAL).index)
-    trust = f"{statuses.count('finished')} of {count(len(statuses), 'replica')} finished{others(statuses)}"
-    without = [label for label in configurations(run.whole) if label not in having]
-    if without:
-        trust += f", no final top-1 of {joined(without[:MOST_NAMED], len(without))}"
-    return [*ranked, *floor_sentences(run, floors), *compared, f"{trust}."]
+    return [*ranked, *floor_sentences(run, floors), *compared, outcome(run, FINAL)]
 
 
 def ranking_sentence(orders: Sequence[Ranking]) -> str:

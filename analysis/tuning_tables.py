@@ -95,7 +95,7 @@ def efficiency_table(run: Run) -> Table | None:
     columns += ["points above head", "points per 100k params", "points per 100 ms of step"]
     rows: list[list[Cell]] = []
     for label in labels:
-        own, theirs = trainable_parameters(run, label), _trainable(run, lora[label])
+        own, theirs = trainable_parameters(run, label), trainable_parameters(run, lora[label] or "")
         share = f"{own / theirs:.3f}" if own and theirs else None
         gained = _over_head(run, label, head[label])
         memory = _spread(run, label, "peak_memory_mib", 1.0, 0)
@@ -164,12 +164,7 @@ def ranking_table(found: Sequence[Ranking]) -> Table:
 
 
 def floor_table(run: Run, effects: dict[str, list[PairedDifference]]) -> Table:
-    """What a floor under the learning rate changes, method by method.
-
-    Args:
-        run: the run.
-        effects: ``floor_effects`` by metric.
-    """
+    """What a floor under the learning rate changes, method by method."""
     columns = ["with floor", "without", "method", "eta_min", "by", "common seeds", "effect", "told apart"]
     rows: list[list[Cell]] = []
     for metric, found in effects.items():
@@ -205,10 +200,6 @@ def _reported(metrics: dict[str, float], metric: str, scale: float, digits: int)
     names = _REPORTED_AS.get(metric, (metric,))
     given = next((metrics[name] for name in names if name in metrics), None)
     return None if given is None else Spread(scale * given, None, 1, 1, digits)
-
-
-def _trainable(run: Run, label: str | None) -> int | None:
-    return None if label is None else trainable_parameters(run, label)
 
 
 def _time_ratio(run: Run, label: str, lora: str | None) -> Spread | None:

@@ -60,18 +60,17 @@ def variance_split(runs: Sequence[Run], rng: np.random.Generator, metric: str | 
     return Split(found.n, tuple(components), reasons)
 
 
-def variance_table(found: Split, scale: float = 100.0) -> Table:
+def variance_table(found: Split) -> Table:
     """Components as standard deviations with intervals and shares.
 
     Args:
         found: the components.
-        scale: what the values are multiplied by; 100 makes percentage points of fractions.
     """
     rows: list[list[Cell]] = [
         [
             one.name,
-            f"{scale * one.std:.2f}",
-            f"{scale * np.sqrt(one.low):.2f} to {scale * np.sqrt(one.high):.2f}",
+            f"{100 * one.std:.2f}",
+            f"{100 * np.sqrt(one.low):.2f} to {100 * np.sqrt(one.high):.2f}",
             None if one.share is None else f"{100 * one.share:.0f}",
             one.levels,
         ]
@@ -87,22 +86,20 @@ def variance_table(found: Split, scale: float = 100.0) -> Table:
     return Table("Where the spread comes from", columns, rows, caption, "variance")
 
 
-def variance_sentence(found: Split | None, scale: float = 100.0) -> str:
+def variance_sentence(found: Split | None) -> str:
     """The largest source and what cannot be told, in one sentence.
 
     Args:
-        found: from ``variance_split``.
-        scale: as for ``variance_table``.
     """
     if found is None:
         return "Fewer than three replicas finished, so the spread cannot be split into its sources."
     if not any(one.variance for one in found.components):
         return f"All {found.n} finished replicas agree, so there is no spread to split."
     largest = max(found.components, key=lambda one: one.variance)
-    low, high = scale * np.sqrt(largest.low), scale * np.sqrt(largest.high)
+    low, high = 100 * np.sqrt(largest.low), 100 * np.sqrt(largest.high)
     text = (
         f"The largest source of spread is {largest.name}: {100 * (largest.share or 0):.0f} % of the variance, a "
-        f"standard deviation of {scale * largest.std:.1f} points (95 % interval {low:.1f} to {high:.1f})"
+        f"standard deviation of {100 * largest.std:.1f} points (95 % interval {low:.1f} to {high:.1f})"
     )
     if RERUN in found.unidentified:
         text += f"; rerun noise cannot be told from the seed, since {found.unidentified[RERUN]}"
