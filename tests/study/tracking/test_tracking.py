@@ -19,9 +19,8 @@ import pytest
 
 from study.resolved import TrialSpec
 from study.tracking import outbox
-from study.tracking.mlflow_connection import without_password
+from study.tracking.mlflow_connection import TrackingError, resolve_uri, without_password
 from study.tracking.mlflow_runs import MlflowRuns, flat_params, mlflow_key
-from study.tracking.mlflow_connection import TrackingError, resolve_uri
 from study.tracking.tracker import Tracker
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anything imports mlflow
