@@ -8,6 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+torch.set_num_threads(1)  # as in a worker: as many processes run tests as there are cores
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("LORA_STUDY_REAL_DATA", REPOSITORY.parent / "shared"))
 

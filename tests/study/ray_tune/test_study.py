@@ -28,7 +28,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Pa
 def test_the_terminal_shows_answer_tables_and_places(finished: Path) -> None:
     out, err = (finished / "out.txt").read_text(), (finished / "err.txt").read_text()
     for expected in (
-        "Accuracy by task", "Ablation after the last task", "6 of 6 replicas finished", "also: instability",
+        "Accuracy by task", "Ablation after the last task", "6 of 6 replicas finished",
+        "also: what each change is worth, instability",
         "mlflow server --host 127.0.0.1",
         "tensorboard --logdir", "report/*.png", "report/index.html", "trials.parquet", "start-up",
     ):  # fmt: skip

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from study.resolved import TrialSpec
-from study.tracking import outbox
+from study.tracking import mlflow_runs, outbox
 from study.tracking.mlflow_connection import TrackingError, resolve_uri, without_password
 from study.tracking.mlflow_runs import MlflowRuns, flat_params, mlflow_key
 from study.tracking.tracker import Tracker
@@ -294,16 +294,16 @@ def test_crash_between_creating_and_writing_down(place: Place, monkeypatch: pyte
         pass
 
     writes = []
-    real = MlflowRuns._write
+    real = mlflow_runs.write_json
 
-    def write(self: MlflowRuns) -> None:
+    def write(*arguments: Any, **options: Any) -> None:
         if len(writes) == survives:
             raise Killed
         writes.append(None)
-        real(self)
+        real(*arguments, **options)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(MlflowRuns, "_write", write)
+        patch.setattr(mlflow_runs, "write_json", write)
         place.tracker().prepare(TRIALS)
     assert len(place.runs()) == survives + 1
 
