@@ -148,6 +148,7 @@ def test_wrong_decisions_and_coverage_where_no_change_does_anything(kind):
         assert rate <= 5.0
 
 
+@pytest.mark.slow
 def test_the_simulation_decides_as_the_report_does():
     rng = np.random.default_rng(1)
     values = drawn("normal", (10, 5, len(LABELS)), rng)
@@ -296,6 +297,7 @@ def test_two_reported_runs_are_set_beside_pairs_of_seeds_and_nothing_else(tmp_pa
     assert reported_twice_sentence(made(tmp_path / "2", reported=reported[:1])) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["best_top1", "final_top1"])
 def test_a_tuning_study_is_judged_by_its_objective(tmp_path, metric):
     finals = {"norm": [0.86, 0.87, 0.88], "lora": [0.90, 0.91, 0.921]}

@@ -120,6 +120,7 @@ def test_every_picture_has_its_data_with_a_caption(built):
         assert len(pq.read_schema(data).metadata[b"caption"]) > 40
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_no_more_drawn_does_not_stay(tmp_path):
     report = build_report(make_tuning_run(tmp_path, seeded_finals(MEANS, 2)))
     assert report.page.with_name("pareto.svg").exists()

@@ -137,6 +137,7 @@ def scaling_run(path, fixed, noise=0.001, **more):
     return made(path, finals, **more)
 
 
+@pytest.mark.slow
 def test_rules_side_by_side_and_the_artefact_of_a_fixed_alpha(tmp_path):
     run = scaling_run(tmp_path, {"r=16": -0.03, "r=32": -0.06})
     first, second = rules(run)

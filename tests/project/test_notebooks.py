@@ -42,7 +42,9 @@ def test_the_exports_are_small_and_name_no_machine() -> None:
         assert "sqlite:" not in text and "/tmp" not in text and "/home" not in text
 
 
-@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name != "lora_rank" else []) for name in EXPORTS]
+)
 def test_the_exports_of_earlier_versions_are_still_reported(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ def test_signs_of_zero_and_nan_count_as_bits(doctored, original) -> None:
     assert "in one checkpoint alone: odd" in found(original, twin)[0]
 
 
+@pytest.mark.slow
 def test_a_doctored_final_metric_and_other_versions(doctored, capsys) -> None:
     path = doctored.path / "trials.parquet"
     table = pq.read_table(path)

@@ -39,6 +39,7 @@ def work_of(run: RunDirectory) -> SearchRun:
     return SearchRun(run, NoTracking(), Progress(run.study, run.trials, quiet=True, done_before=set()))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_packs_are_no_larger_than_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = begin(tmp_path / "whole", pack="8", trials=4)
     assert set(sizes(whole, monkeypatch)) == {2, 4}  # two seeds a job, four in the confirmation
@@ -94,6 +95,7 @@ def test_a_run_is_stopped_in_a_later_rung_too(tmp_path: Path) -> None:
     assert all(one.rung == 0 for one in stopped)
 
 
+@pytest.mark.slow
 def test_what_a_constraint_excludes_is_in_the_table_and_trains_nothing(tmp_path: Path) -> None:
     run = begin(
         tmp_path / "run",

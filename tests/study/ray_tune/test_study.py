@@ -75,6 +75,7 @@ def test_report_and_status_work_on_a_finished_run(finished: Path) -> None:
     assert "6 finished" in run(finished, "status", "run").stdout
 
 
+@pytest.mark.slow
 def test_an_out_folder_in_use_is_refused(finished: Path, tmp_path: Path) -> None:
     before = sorted((finished / "run").rglob("*"))
     refused = run(finished, "nested_alpha", *SMALL, "--out", "run", code=2)

@@ -78,6 +78,7 @@ def test_what_moves_the_objective_is_beyond_chance_and_what_does_not_is_not() ->
     assert all(0 <= row["low"] <= row["high"] <= 1 and row["configurations"] == 40 for row in rows.values())
 
 
+@pytest.mark.slow
 def test_of_pure_noise_little_is_beyond_chance_and_intervals_are_wide() -> None:
     rows = [row for seed in range(6) for row in importances(searched(noise, trials=15, seed=seed), DRAWS)]
     assert len(rows) == 24

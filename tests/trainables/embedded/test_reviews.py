@@ -100,6 +100,7 @@ def test_the_vocabulary_is_closed_and_small() -> None:
     assert not set(ADJECTIVES[0]) & set(ADJECTIVES[1]) and not set(VERBS[0]) & set(VERBS[1])
 
 
+@pytest.mark.slow
 def test_structure_gives_the_label_and_counting_words_does_not() -> None:
     (train, y), (test, z) = reviews("train"), reviews("test")
     assert [meaning(sentence) for sentence in test] == z.tolist()
