@@ -7,7 +7,7 @@ BENCHMARKS ?= step_time packing theory_batching report_time study_time tune_over
 
 PY     := $(VENV)/bin/python
 # On all cores; the tests of a file share what they train, so they stay on one.
-PARALLEL := -n auto --dist loadfile
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 # MLflow and Ray would otherwise report usage over the network.
 export MLFLOW_DISABLE_TELEMETRY ?= true
 export RAY_USAGE_STATS_ENABLED ?= 0

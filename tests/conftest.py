@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 torch.set_num_threads(1)  # as in a worker: as many processes run tests as there are cores
 REPOSITORY = Path(__file__).resolve().parents[1]
+EMPTY = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<svg></svg>"}
 REAL_DATA = Path(os.environ.get("LORA_STUDY_REAL_DATA", REPOSITORY.parent / "shared"))
 
 
@@ -19,6 +20,17 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("cache")
     os.environ["LORA_STUDY_CACHE"] = str(path)
     return path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def pictures_undrawn(request: pytest.FixtureRequest):
+    """Drawing is most of a report's time, and few tests look at a picture: those of modules that set ``DRAWN``."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not getattr(request.module, "DRAWN", False):
+            patch.setattr(
+                "analysis.style.Picture.savefig", lambda picture, path, **how: path.write_bytes(EMPTY[path.suffix])
+            )
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -36,6 +36,8 @@ from analysis.series import objective_metric
 from analysis.variance_of_runs import variance_sentence, variance_split
 from trainables.metrics.continual import backward_transfer, forgetting
 
+DRAWN = True
+
 FINALS = seeded_finals({"baseline": 0.44, "alpha=0.1": 0.42}, 6)
 
 

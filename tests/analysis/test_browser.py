@@ -8,6 +8,7 @@ from synthetic_rank import make_rank_run
 
 from analysis.report import build_report
 
+DRAWN = True
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra browser)")
 CHROMIUM = shutil.which("chromium")

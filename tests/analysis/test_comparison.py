@@ -20,6 +20,12 @@ from analysis.records import RecordsError, read_run, write_metrics
 CPU = {"resources": {"device": "cpu"}}
 
 
+@pytest.fixture(autouse=True)
+def few_simulations(monkeypatch):
+    """No name depends on the limits, which take most of the time."""
+    monkeypatch.setattr(variance, "SIMULATIONS", 20)
+
+
 @pytest.mark.parametrize("n", [3, 7, 10])
 def test_sign_flips_are_those_of_scipy(n):
     gaps = np.random.default_rng(n).normal(0.3, 1, (4, n))
@@ -131,6 +137,7 @@ def test_rerun_noise_from_reruns(tmp_path, change, within):
     assert {verdict == WITHIN_NOISE for verdict in verdicts(found)} == {within}
 
 
+@pytest.mark.slow
 def test_on_a_cpu_there_is_no_rerun_noise_and_elsewhere_it_is_not_known(tmp_path):
     rng = np.random.default_rng(0)
     other = {label: [value + rng.normal(0, 1e-4) for value in values] for label, values in FINALS.items()}
@@ -213,6 +220,7 @@ def test_differing_provenance_is_listed(tmp_path):
     assert [table.name for table in comparison_tables(found)] == ["comparison", "provenance"]
 
 
+@pytest.mark.slow
 def test_configurations_match_by_label_where_the_ids_differ_and_say_so(tmp_path):
     first, second = two_runs(tmp_path, FINALS, FINALS)
     for frame in (second.trials, second.metrics):
@@ -268,9 +276,8 @@ PLANTED = {cause: cause for cause in CAUSES} | {"collapse of a seed": SEED, "col
 
 
 @pytest.mark.parametrize("cause", PLANTED)
-def test_planted_causes_are_named(cause, monkeypatch):
-    # The name does not depend on the limits, which take all of the time.
-    monkeypatch.setattr(variance, "SIMULATIONS", 10)
+@pytest.mark.slow
+def test_planted_causes_are_named(cause):
     named = [causes(planted(cause, np.random.default_rng(case)), np.random.default_rng(0)).named for case in range(100)]
     assert named.count(PLANTED[cause]) >= 95, pd.Series(named).value_counts().to_dict()
 

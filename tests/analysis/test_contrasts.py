@@ -8,7 +8,6 @@ import pytest
 from scipy import stats
 from synthetic import make_run, make_tuning_run, seeded_finals
 
-from analysis import style
 from analysis.contrast_section import (
     below_frozen_table,
     contrast_headline,
@@ -33,11 +32,6 @@ DESIGN = [
 ]
 STUDIES = 20_000
 SEEDS = (3, 5, 8)
-
-
-@pytest.fixture(autouse=True)
-def coarse_pictures(monkeypatch):
-    monkeypatch.setattr(style, "DPI", 40)
 
 
 def table(**columns):
@@ -311,6 +305,7 @@ def test_a_tuning_study_is_judged_by_its_objective(tmp_path, metric):
     assert name in section.tables[0].caption
 
 
+@pytest.mark.slow
 def test_a_report_begins_with_its_contrasts_and_says_the_rest_below(tmp_path):
     report = build_report(make_run(tmp_path, FINALS, contrasts=CONTRASTS))
     assert report.answer[0].startswith("Final accuracy: task loss raises it by ")

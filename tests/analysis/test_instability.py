@@ -88,6 +88,7 @@ def test_dip_test_is_that_of_its_package_and_finds_two_modes():
 
 
 @pytest.mark.parametrize("n", [4, 5, 8, 20, 60, 400])
+@pytest.mark.slow
 def test_a_pack_without_a_bad_seed_is_seldom_said_to_have_one(n):
     rng = np.random.default_rng(n)
     wrong = np.mean([below_the_others(rng.normal(0.4, 0.02, n)).any() for _ in range(2_000)])

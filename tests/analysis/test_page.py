@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from matplotlib.figure import Figure
 from synthetic import make_run, make_tuning_run, seeded_finals
 from synthetic_rank import make_rank_run
 from synthetic_search import make_search_run
@@ -43,19 +44,12 @@ KINDS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def coarse_pictures(monkeypatch):
-    monkeypatch.setattr(style, "DPI", 40)
-
-
 @pytest.fixture(scope="module", params=KINDS)
 def built(request, tmp_path_factory):
     """Kind, folder and report of a run of each kind."""
     folder = tmp_path_factory.mktemp(request.param)
     KINDS[request.param](folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(style, "DPI", 40)
-        return request.param, folder, build_report(folder)
+    return request.param, folder, build_report(folder)
 
 
 class Outline(HTMLParser):
@@ -118,6 +112,16 @@ def test_every_picture_has_its_data_with_a_caption(built):
         assert len(frame) and set(frame.get("configuration", [])) <= known, path.name
         assert "configuration" in frame or path.name == "variance.png"
         assert len(pq.read_schema(data).metadata[b"caption"]) > 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_of_every_kind_can_be_drawn(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr(style.Picture, "savefig", Figure.savefig)
+    monkeypatch.setattr(style, "DPI", 40)
+    report = build_report(KINDS[kind](tmp_path) or tmp_path)
+    for path in (path for part in report.parts for path in part.pictures):
+        assert path.stat().st_size > 2_000 and path.with_suffix(".svg").stat().st_size > 2_000
 
 
 @pytest.mark.slow

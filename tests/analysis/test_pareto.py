@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from synthetic import make_tuning_run, seeded_finals
 
-from analysis import style
 from analysis.attainment import attainment_surfaces, staircase
 from analysis.objectives import Objective, costs, final_objectives, seed_values
 from analysis.pareto import REFERENCE, knee_point, pareto_front, resampled_means
@@ -24,11 +23,6 @@ UP = Objective("up", "gain", maximise=True)
 DOWN = Objective("down", "cost")
 OTHER = Objective("other", "delay")
 GRID = st.integers(0, 6).map(float)  # few values, so that ties and duplicates come up
-
-
-@pytest.fixture(autouse=True)
-def coarse_pictures(monkeypatch):
-    monkeypatch.setattr(style, "DPI", 40)
 
 
 def frame(table, columns=("up", "down")):

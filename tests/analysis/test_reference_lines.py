@@ -6,7 +6,6 @@ import pytest
 from scipy import stats
 from synthetic import make_run, seeded_finals
 
-from analysis import style
 from analysis.continual_tables import accuracy_matrices, forgetting_table
 from analysis.instability import exact_interval
 from analysis.plots import accuracy_by_task
@@ -16,11 +15,6 @@ from analysis.report import build_report
 
 # The frozen backbone ends at 0.40, the nearest class mean at 0.45.
 FINALS = {"above": [0.50, 0.51, 0.52], "between": [0.41, 0.46, 0.42], "below": [0.30, 0.31, 0.44]}
-
-
-@pytest.fixture(autouse=True)
-def coarse_pictures(monkeypatch):
-    monkeypatch.setattr(style, "DPI", 40)
 
 
 def column(table, heading):

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from synthetic import METHODS, WEEK6_SETTING, make_tuning_run, seeded_finals
 
-from analysis import style
 from analysis.differences import differences
 from analysis.ranking import floor_effects, floor_groups, order_probability, rankings
 from analysis.records import read_run
@@ -21,12 +20,6 @@ from analysis.tuning_tables import calibration_table, efficiency_table, epochs_t
 
 MEANS = {"head": 0.80, "norm": 0.86, "lora": 0.87, "parallel": 0.85, "deep_lora": 0.88}
 PARAMS = {"method": "lora", "eta_min": 0.0, "epochs": 3, "freeze_lora_steps": 0}
-
-
-@pytest.fixture(autouse=True)
-def coarse_pictures(monkeypatch):
-    """Most of a report's time goes into pixels."""
-    monkeypatch.setattr(style, "DPI", 40)
 
 
 def rows(top1, *more):
@@ -147,6 +140,7 @@ def test_bootstrap_needs_two_of_each(values):
         (MEANS | {"deep_lora": 0.84}, 1, "cannot be told", "1 common seed (the means are not in that order: "),
     ],
 )
+@pytest.mark.slow
 def test_does_the_order_hold(tmp_path, means, seeds, verdict, text):
     (found,) = orders(read_run(make_tuning_run(tmp_path, seeded_finals(means, seeds, 0.002))))
     assert (found.labels, found.n, found.verdict) == (("deep_lora", "lora", "norm"), seeds, verdict)
@@ -296,6 +290,7 @@ SPARSE = ["tasks", "seeds", "reported", "reported_source", "provenance", "questi
         ),
     ],
 )
+@pytest.mark.slow
 def test_unfinished_and_sparse_runs_get_an_honest_line(tmp_path, finals, unfinished, dropped, answer):
     run = make_tuning_run(tmp_path, finals, unfinished=unfinished)
     written = json.loads((run / "study.json").read_text())

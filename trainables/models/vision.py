@@ -63,10 +63,11 @@ def load_backbone(name: str, pretrained: bool = True) -> Backbone:
         return _from_timm(name, pretrained)
     metadata = _metadata(name, path)
     options: dict[str, Any] = {key: kind(metadata[key]) for key, kind in ARCHITECTURE.items() if key in metadata}
-    with torch.device("cpu" if pretrained else "meta"):
-        model = _create(metadata["timm"], **options)
     if pretrained:
+        model = _create(metadata["timm"], **options)
         _load_weights(model, name, path)
+    else:
+        model = _without_weights(metadata["timm"], **options)
     return _frozen(model, metadata, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
@@ -78,8 +79,7 @@ def _from_timm(name: str, pretrained: bool) -> Backbone:
             + (f" such as {', '.join(near)}" if near else "")
         )
     if not pretrained:
-        with torch.device("meta"):
-            return _frozen(_create(name), {}, "")
+        return _frozen(_without_weights(name), {}, "")
     offline_if_unreachable()
     try:
         model = _create(name, pretrained=True)
@@ -117,6 +117,12 @@ def _create(name: str, pretrained: bool = False, **options: Any) -> VisionTransf
     if not isinstance(model, VisionTransformer) or not all(isinstance(block, Block) for block in model.blocks):
         raise InputError(f"backbone {name!r}: not a plain ViT; allowed: timm models of class VisionTransformer")
     return model
+
+
+def _without_weights(name: str, **options: Any) -> VisionTransformer:
+    plain = timm.models.is_model_in_modules(name.split(".")[0], ["vision_transformer"])
+    with torch.device("meta"):
+        return _create(name, **options, **({"weight_init": "skip"} if plain else {}))
 
 
 def _load_weights(model: VisionTransformer, name: str, path: Path) -> None:

@@ -60,6 +60,7 @@ def test_a_search_killed_between_the_packs_of_a_job_goes_on(tmp_path: Path, jobs
     assert not RunDirectory.open(cut.path).unfinished()
 
 
+@pytest.mark.slow
 def test_auto_is_measured_before_the_first_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = begin(tmp_path / "run", pack="auto")
     work, order = work_of(run), []

@@ -72,7 +72,7 @@ def test_the_search_table_says_what_every_configuration_is_worth(finished: RunDi
     assert frame.loc[frame["fresh_trial_id"].isna(), f"fresh.{name}"].isna().all()
 
 
-@pytest.mark.parametrize("jobs", [1, 5, 9, 14])
+@pytest.mark.parametrize("jobs", [9, *(pytest.param(jobs, marks=pytest.mark.slow) for jobs in (1, 5, 14))])
 def test_a_killed_search_ends_like_an_undisturbed_one(finished: RunDirectory, tmp_path: Path, jobs: int) -> None:
     run = begin(tmp_path / "run")
     with pytest.raises(Stopped):
@@ -121,7 +121,6 @@ def test_the_report_names_the_best_its_gap_and_the_studys_own(finished: RunDirec
     confirmed_rows = next(table for table in report.tables if table.name == "confirmed").rows
     assert len(confirmed_rows) >= 3
     assert {path.name for path in report.pictures} >= {"search_history.png", "optimism_gap.png"}
-    assert all(path.stat().st_size > 10_000 for path in report.pictures)
 
 
 def test_an_unconfirmed_search_gives_no_answer(tmp_path: Path) -> None:

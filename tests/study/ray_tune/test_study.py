@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from commands import SMALL, command, metrics, run, trials
+from commands import SMALL, call, command, metrics, run, trials
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def test_mlflow_has_trials_replicas_metrics_and_artifacts(finished: Path) -> Non
     assert any(item.path.endswith(".png") for item in client.list_artifacts(parent.info.run_id))
 
 
-def test_report_and_status_work_on_a_finished_run(finished: Path) -> None:
-    assert "Accuracy by task" in run(finished, "report", "run").stdout
-    assert "6 finished" in run(finished, "status", "run").stdout
+def test_report_and_status_work_on_a_finished_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Accuracy by task" in call(capsys, "report", finished / "run")[1]
+    assert "6 finished" in call(capsys, "status", finished / "run")[1]
 
 
 @pytest.mark.slow

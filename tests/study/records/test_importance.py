@@ -86,6 +86,7 @@ def test_of_pure_noise_little_is_beyond_chance_and_intervals_are_wide() -> None:
     assert np.mean([row["high"] - row["low"] for row in rows]) > 0.2
 
 
+@pytest.mark.slow
 def test_the_same_search_gives_the_same_importances() -> None:
     search = searched(lambda p, s: p["warmup"] + noise(p, s), trials=20)
     assert importances(search, DRAWS) == importances(search, DRAWS)
