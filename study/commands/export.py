@@ -1,4 +1,4 @@
-"""``export``: the records of many runs as one data set, or trained replicas as adapters that PEFT loads."""
+"""``export``: records of many runs as one data set, scores for other tools, trained replicas as adapters for PEFT."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,42 @@ from pathlib import Path
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from analysis.data_set import merge_runs
+from analysis.export.scores import marl_eval_data, rliable_scores, write_marl_eval, write_rliable
+from analysis.io.data_set import merge_runs
+from analysis.io.records import read_run
 from study.plugins import trainable_of
 from study.records.run_directory import RunDirectory
 from study.resolved import TrialSpec
 from trainables.errors import InputError
 from trainables.peft.export import LoraReplica, require_empty, write_folder
+
+
+def export_runs(
+    run_dirs: Sequence[Path], out: Path | None, parquet: bool, peft: bool, rliable: Path | None, marl_eval: Path | None,
+    replica: str | None, every: bool,
+) -> None:  # fmt: skip
+    """Write runs in the one format that was asked for; the arguments are the options of the command.
+
+    Raises:
+        InputError: no format or several, or options that do not go with it.
+        RecordsError: see ``export_parquet``, ``export_scores``.
+    """
+    formats = {"--parquet": parquet, "--peft": peft, "--rliable": rliable, "--marl-eval": marl_eval}
+    chosen = [name for name, given in formats.items() if given]
+    if len(chosen) != 1:
+        raise InputError(f"export: one format is needed; allowed: {', '.join(formats)}")
+    if not peft and (replica is not None or every):
+        raise InputError("export: --replica and --all choose adapters; allowed with --peft only")
+    if (parquet or peft) == (out is None):
+        raise InputError(f"export {chosen[0]}: --out DIR {'is missing' if out is None else 'is for --parquet, --peft'}")
+    if peft and len(run_dirs) > 1:
+        raise InputError(f"export --peft: {len(run_dirs)} run directories given; one is allowed")
+    if out is None:
+        export_scores(run_dirs, rliable, marl_eval)
+    elif parquet:
+        export_parquet(run_dirs, out)
+    else:
+        export_peft(run_dirs[0], replica, every, out)
 
 
 def export_parquet(run_dirs: Sequence[Path], out: Path) -> None:
@@ -26,6 +56,29 @@ def export_parquet(run_dirs: Sequence[Path], out: Path) -> None:
         what = "replaced" if one.replaced else "added"
         print(f"{one.study} {one.run_id}: {one.replicas:,} replicas, {one.rows:,} metric rows {what}")
     print(f"{target / 'trials'}\n{target / 'metrics'}")
+
+
+def export_scores(run_dirs: Sequence[Path], rliable: Path | None, marl_eval: Path | None) -> None:
+    """Write the scores of runs for rliable (``.npz``), or marl-eval (JSON), and print what is in the file.
+
+    Raises:
+        RecordsError: no runs, nothing that all of them have, or a file that exists.
+    """
+    runs = [read_run(path.expanduser().absolute()) for path in run_dirs]
+    if rliable:
+        scores, target = rliable_scores(runs), rliable.expanduser().absolute()
+        write_rliable(target, scores)
+        for label, values in scores.items():
+            print(f"{label}: scores {values.shape[0]} x {values.shape[1]} (seeds x runs)")
+        print(target)
+    if marl_eval:
+        data, target = marl_eval_data(runs), marl_eval.expanduser().absolute()
+        write_marl_eval(target, data)
+        for environment, tasks in data.items():
+            for task, algorithms in tasks.items():
+                runs_each = max(map(len, algorithms.values()))
+                print(f"{environment}, {task}: {len(algorithms)} algorithms x {runs_each} runs")
+        print(target)
 
 
 def export_peft(path: Path, replica_id: str | None, every: bool, out: Path) -> None:

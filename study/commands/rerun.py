@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from analysis.provenance_differences import provenance_differences
-from analysis.records import Run, read_run
-from analysis.row_differences import compare_rows
+from analysis.compare.provenance import provenance_differences
+from analysis.compare.rows import compare_rows
+from analysis.io.records import Run, read_run
 from study.plugins import SOURCE, trainable_of
 from study.ray_tune.resources import this_machine, worker_environment
 from study.records.provenance import SOURCE_ROOT, collect

@@ -28,22 +28,28 @@ def as_json(capsys: pytest.CaptureFixture[str], *words: object) -> dict:
     return json.loads(out)
 
 
-def test_the_same_study_twice_is_identical(runs: Path, capsys) -> None:
-    code, out, err = call(capsys, "compare", runs / "one", runs / "same")
+def copied(source: Path, target: Path, **study: object) -> Path:
+    shutil.copytree(source, target)
+    content = json.loads((target / "study.json").read_text())
+    (target / "study.json").write_text(json.dumps(content | study))
+    return target
+
+
+def test_the_same_study_twice_is_bit_equal_and_the_runs_are_only_read(runs: Path, tmp_path: Path, capsys) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in runs.rglob("*"))
+    code, out, err = call(capsys, "compare", runs / "one", runs / "same", "--out", tmp_path / "new" / "found.md")
     assert code == 0, err
-    assert "All 2 configurations: identical." in out and "have the same recorded provenance" in out
-    assert "moved the number" in " ".join(out.split()) and max(map(len, out.splitlines()[:-1])) <= 110
-    study = json.loads((runs / "one" / "study.json").read_text())
-    written = runs / "same" / "report" / f"compare_{study['run_id']}.md"
-    assert str(written) in out and "### Verdict by configuration" in written.read_text()
-    assert not (runs / "one" / "report").exists()
+    assert "All 2 configurations: bit-equal." in out and "Nothing moved the number." in out
+    assert max(map(len, out.splitlines())) <= 120
+    written = (tmp_path / "new" / "found.md").read_text()
+    assert "- Nothing moved the number." in written and "| configuration | verdict |" in written
+    assert before == sorted((path, path.stat().st_mtime_ns) for path in runs.rglob("*"))
 
 
-def test_another_learning_rate_under_the_same_label_is_not_the_same_configuration(runs: Path, tmp_path, capsys) -> None:
-    found = as_json(capsys, runs / "one", runs / "rate", "--out", tmp_path / "found.md")
-    for one in found["changes"]:
-        assert one["verdict"] == "not the same configuration" and one["parameters"] == ["init_lr: 0.01 -> 0.03"]
-    assert found["cause"]["named"] != "code change" and "init_lr: 0.01 -> 0.03" in (tmp_path / "found.md").read_text()
+def test_another_learning_rate_under_the_same_label_is_a_hyperparameter(runs: Path, capsys) -> None:
+    (pair,) = as_json(capsys, runs / "one", runs / "rate")["pairs"]
+    for one in pair["verdicts"]:
+        assert one["parameters"] == ["init_lr: 0.01 -> 0.03"] and "code" not in one["cause"]
 
 
 def test_the_first_row_that_differs_is_named(runs: Path, tmp_path: Path, capsys) -> None:
@@ -58,31 +64,35 @@ def test_the_first_row_that_differs_is_named(runs: Path, tmp_path: Path, capsys)
     values = table["value"].to_numpy().copy()
     values[at.to_numpy()] = np.nextafter(values[at.to_numpy()], 2)
     pq.write_table(table.set_column(place, table.schema.field(place), pa.array(values)), path)
-    changes = as_json(capsys, runs / "one", tmp_path / "perturbed")["changes"]
-    verdicts = {one["verdict"]: one for one in changes}
-    assert set(verdicts) == {"identical", "not told apart"}
-    where = verdicts["not told apart"]["first_difference"]
+    (pair,) = as_json(capsys, runs / "one", tmp_path / "perturbed")["pairs"]
+    verdicts = {one["verdict"]: one for one in pair["verdicts"]}
+    assert set(verdicts) == {"bit-equal", "undecided"} and verdicts["undecided"]["cause"] == "rerun"
+    where = verdicts["undecided"]["first_difference"]
     assert where["place"] == "task 2, seed 1: eval accuracy" and where["rows"] == 1
     assert where["second"] == np.nextafter(where["first"], 2)
 
 
-def test_provenance_and_reruns(runs: Path, tmp_path: Path, capsys) -> None:
-    shutil.copytree(runs / "same", tmp_path / "other")
-    study = json.loads((tmp_path / "other" / "study.json").read_text())
-    study["provenance"] |= {"git_commit": "1" * 40, "diff_hash": "2" * 64}
-    study["provenance"]["versions"]["torch"] = "2.6.0"
-    (tmp_path / "other" / "study.json").write_text(json.dumps(study))
-    found = as_json(capsys, runs / "one", tmp_path / "other", "--rerun", runs / "same")
-    assert [row[0] for row in found["provenance"]] == ["git_commit", "diff_hash", "versions.torch"]
-    assert found["noise"] == {"std": 0.0, "freedom": 4, "source": "measured over 4 reruns"}
-    code, out, _ = call(capsys, "compare", runs / "one", tmp_path / "other")
-    assert code == 0 and "1" * 12 in out and "1" * 13 not in out and "2.6.0" in out
+def test_three_runs_another_baseline_and_all_pairs(runs: Path, tmp_path: Path, capsys) -> None:
+    study = json.loads((runs / "same" / "study.json").read_text())
+    changed = study["provenance"] | {"git_commit": "1" * 40, "diff_hash": "2" * 64}
+    changed["versions"] = changed["versions"] | {"torch": "2.6.0"}
+    other = copied(runs / "same", tmp_path / "other", provenance=changed, run_id="other")
+    three = (runs / "one", runs / "same", other)
+    found = as_json(capsys, *three)
+    one, same = found["runs"][:2]
+    assert [(pair["baseline"], pair["run"]) for pair in found["pairs"]] == [(one, same), (one, "other")]
+    assert [row[0] for row in found["pairs"][1]["provenance"]] == ["git_commit", "diff_hash", "versions.torch"]
+    found = as_json(capsys, *three, "--baseline", other)
+    assert [(pair["baseline"], pair["run"]) for pair in found["pairs"]] == [("other", one), ("other", same)]
+    assert len(as_json(capsys, *three, "--all-pairs")["pairs"]) == 3
+    # The baseline need not be among them.
+    assert as_json(capsys, runs / "one", "--baseline", other)["runs"] == ["other", one]
+    code, out, _ = call(capsys, "compare", *three)
+    assert code == 0 and "1" * 12 in out and "1" * 13 not in out and "2.6.0" in out and "against" in out
 
 
 def test_bad_input_is_one_line_and_exit_code_2(runs: Path, tmp_path: Path, capsys) -> None:
-    shutil.copytree(runs / "same", tmp_path / "newer")
-    study = json.loads((tmp_path / "newer" / "study.json").read_text())
-    (tmp_path / "newer" / "study.json").write_text(json.dumps(study | {"schema_version": 99}))
+    newer = copied(runs / "same", tmp_path / "newer", schema_version=99)
     shutil.copytree(runs / "same", tmp_path / "unlike")
     for name in ("trials", "metrics"):
         path = tmp_path / "unlike" / f"{name}.parquet"
@@ -95,10 +105,12 @@ def test_bad_input_is_one_line_and_exit_code_2(runs: Path, tmp_path: Path, capsy
     cases = {
         "not a run directory": (runs / "one", tmp_path),
         "no such run directory": (tmp_path / "nowhere", runs / "one"),
-        "newer than": (runs / "one", tmp_path / "newer"),
-        "no configuration in common": (runs / "one", tmp_path / "unlike"),
+        "newer than": (runs / "one", newer),
+        "no configuration in common": (runs / "one", runs / "same", tmp_path / "unlike"),
         "cannot be written": (runs / "one", runs / "same", "--out", tmp_path),
-        "RUN_B": (runs / "one",),
+        "two or more": (runs / "one",),
+        "given twice": (runs / "one", runs / ".." / runs.name / "one"),
+        "RUN": (),
     }
     for hint, words in cases.items():
         code, out, err = call(capsys, "compare", *words)
@@ -115,7 +127,7 @@ def test_the_same_command_twice(tmp_path: Path, tiny_backbone: str) -> None:
         words = ("nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "2", "--out", name, "--quiet")
         run(tmp_path, *words)
     out = run(tmp_path, "compare", "a", "b").stdout
-    assert "All 3 configurations: identical." in out
+    assert "All 3 configurations: bit-equal." in out
     # What Ray trained is repeated without it, bit for bit.
     replica = sorted((tmp_path / "a" / "checkpoints").iterdir())[0].name
     assert "bit-equal" in run(tmp_path, "rerun", "a", "--replica", replica).stdout
