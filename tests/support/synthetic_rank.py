@@ -6,7 +6,7 @@ from typing import Any
 
 from synthetic import write_study
 
-from analysis.records import write_metrics, write_trials
+from analysis.io.records import write_metrics, write_trials
 from trainables.metrics.finals import epoch_finals
 
 STEPS = 40

@@ -23,11 +23,20 @@ def tiny_run(path: Path, backbone: str, *settings: str, seeds: str = "2", trials
     )
     study, _ = resolve(options, Machine(1, 0, "this machine"))
     run = RunDirectory.create(path, study)
-    for trial in study.trials:
-        ids = {seed: trial.replica_id(seed) for seed in trial.seeds}
-        checkpoints = Checkpoints(path / "checkpoints", ids)
-        train(NestedConfig.model_validate(trial.params), trial.seeds, lambda rows: None, checkpoints)
-        for replica_id in ids.values():
-            write_outcome(run.folder(replica_id), Outcome(status="finished"))
-    run.export()
+    train_unfinished(run)
     return run
+
+
+def train_unfinished(run: RunDirectory, failed: bool = True) -> None:
+    """Train what a session would, without Ray, and write the records."""
+    waiting: dict[str, list[int]] = {}
+    for trial, seed in run.unfinished(failed):
+        waiting.setdefault(trial.trial_id, []).append(seed)
+    for trial in run.trials:
+        if seeds := waiting.get(trial.trial_id):
+            ids = {seed: trial.replica_id(seed) for seed in seeds}
+            checkpoints = Checkpoints(run.path / "checkpoints", ids)
+            train(NestedConfig.model_validate(trial.params), seeds, lambda rows: None, checkpoints)
+            for replica_id in ids.values():
+                write_outcome(run.folder(replica_id), Outcome(status="finished"))
+    run.export()

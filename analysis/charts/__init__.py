@@ -1,0 +1,1 @@
+"""Pictures as Altair specifications, one kind per file: the page draws them alive, PNG and SVG are the same."""

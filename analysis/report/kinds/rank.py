@@ -1,0 +1,183 @@
+"""Studies of LoRA's rank: from where on more does not help, whether it does harm, and what a fixed alpha does."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from analysis import stats
+from analysis.charts.along import along
+from analysis.charts.curves import curves
+from analysis.io.values import curve
+from analysis.report.document import Section
+from analysis.report.findings import BETTER, FEWEST_SEEDS, UNDECIDED, WORSE, Findings
+from analysis.report.kind import Kind
+from analysis.report.kinds.claims import claims_section, claims_sentence
+from analysis.report.kinds.ranks import Rule, comparisons, rules, saturation, share
+from analysis.report.phrases import capital, count, fitting, margin_text, signed
+from analysis.report.sections import (
+    contrasts_section,
+    curves_section,
+    metrics_section,
+    reported_section,
+    seeds_section,
+    variance_section,
+)
+from analysis.report.tables import Cell, Estimate, Table
+from analysis.report.trade_offs import trade_off_section
+
+MOST_SEEDS = 100
+REFERENCES = {"head": "head alone", "full": "full fine-tuning"}
+METHODS = [
+    "Saturation: from the largest rank down, each rank is tested against all others for being within the margin; the "
+    "rank that is named is too small in at most 5 % of studies.",
+    "Harm of more rank, a fixed alpha, claimed orders: paired by seed; one of them is wrong in at most 5 % of studies.",
+]
+
+
+def random_sentence(found: Findings) -> str:
+    """A warning where the encoder was not pretrained; "" else."""
+    known = (found.run.study.get("configurations") or {}).values()
+    random = any(own.get("pretrained") is False for own in known)
+    return "Warning: the encoder starts from random weights, which says nothing of a pretrained one." if random else ""
+
+
+def rank_sentence(found: Findings, place: int) -> str:
+    """Of the rule at this place: from which rank on more does not help, or that it does harm; "" without two ranks."""
+    every = rules(found)
+    if place >= len(every) or len(every[place].labels) < 2:
+        return ""
+    rule, about = every[place], f" with {every[place].name}" if len(every) > 1 else ""
+    table, known = saturation(found, rule), comparisons(found)
+    known = known[(known["rule"] == rule.name) & (known["other"] == "")]
+    ranks, within = list(rule.labels), int(table["within"].sum())
+    if within == len(ranks):
+        return f"Every rank from r={ranks[0]} to r={ranks[-1]} is within {margin_text(found)} of the best{about}."
+    before = ranks[-within - 1]
+    if not within and (known["verdict"] == WORSE).any():
+        row = known.loc[known["difference"].where(known["verdict"] == WORSE).abs().idxmax()]
+        return f"More rank does harm{about}: r={before} differs from r={row['rank']} by {signed(found, row)}."
+    if table.empty or int(table["n"].iloc[0]) < FEWEST_SEEDS:
+        return ""
+    if not within:
+        text = f"Undecided: from which rank on {found.metric.text}{about} is within {margin_text(found)} of the best"
+        return f"{text}{_needed(found, rule, before)}."
+    margin, reach = margin_text(found), f"r={ranks[-1]} is" if within == 1 else "from there on every rank is"
+    if (known.loc[known["rank"] == before, "verdict"] == BETTER).any():
+        way = "still rises" if within == 1 else "saturates"
+        text = f"{capital(found.metric.text)}{about} {way} at r={ranks[-within]}: {reach} within {margin} of the best"
+        return f"{text}; r={before} is worse."
+    reach = capital(reach.replace("there", f"r={ranks[-within]}"))
+    return f"{reach} within {margin} of the best{about}; r={before} is undecided{_needed(found, rule, before)}."
+
+
+def rule_sentence(found: Findings) -> str:
+    """What a fixed alpha does at the ranks where it differs from one in proportion; "" without both."""
+    known = comparisons(found).query("other != ''")
+    if known.empty:
+        return ""
+    name, other = known.iloc[0][["rule", "other"]]
+    decided = known[known["verdict"] != UNDECIDED]
+    if decided.empty:
+        return f"At none of {count(len(known), 'rank')} is {name} shown to differ from {other}."
+    decided = decided.reindex(decided["difference"].abs().sort_values(ascending=False, kind="stable").index)
+    head = f"At {len(decided)} of {count(len(known), 'rank')} {name} differs from {other}"
+    return fitting(head, [f"r={row['rank']} by {signed(found, row)}" for _, row in decided.head(2).iterrows()])
+
+
+def rank_section(found: Findings) -> Section | None:
+    """The objective by rank, where it saturates, and the rules for alpha; None without a rank."""
+    every = rules(found)
+    if not every:
+        return None
+    places = pd.DataFrame([(rule.name, rank, label) for rule in every for rank, label in rule.labels.items()],
+                          columns=["series", "x", "configuration"])  # fmt: skip
+    methods = {label: own.get("method") for label, own in (found.run.study.get("configurations") or {}).items()}
+    lines = {text: found.estimate(label) for method, text in REFERENCES.items() for label in found.labels
+             if methods.get(label) == method and np.isfinite(found.estimate(label))}  # fmt: skip
+    chart = along(
+        "by_rank", f"{capital(found.metric.text)} by rank",
+        "Lines join means over seeds with 95 % intervals, one per rule for alpha; dots are seeds.",
+        places.merge(found.means.rename(columns={"estimate": "y"}))[["series", "x", "y", "low", "high"]],
+        [rule.name for rule in every], ("rank", found.axis),
+        places.merge(found.seeds.rename(columns={"value": "y"}))[["series", "seed", "x", "y"]], lines,
+    )  # fmt: skip
+    return Section("Rank", [], [table for table in (_saturation(found), _rules(found)) if table.rows], [chart], METHODS)
+
+
+def learning_section(found: Findings) -> Section | None:
+    """Accuracy by step, also within epochs; by epoch where that was not measured."""
+    parts = [curve(found.run, phase, "top1", "step") for phase in ("curve", "eval")]
+    if parts[0].empty:
+        return curves_section(found)
+    measured = pd.concat(parts).sort_values(["trial_id", "seed", "at"])
+    measured = measured.assign(at=lambda one: one["at"] - 1, value=lambda one: 100 * one["value"])
+    return Section("Learning curves", charts=[curves(
+        "curves", "Top-1 by step", "Bold: means over seeds; thin: the seeds. Click a configuration in the legend.",
+        measured, [label for label in found.labels if (measured["configuration"] == label).any()], "step", "top-1 (%)",
+    )])  # fmt: skip
+
+
+def _saturation(found: Findings) -> Table:
+    rows: list[list[Cell]] = [
+        [f"r={row['rank']}, {rule.name}", Estimate(row["difference"], signed=True, digits=found.digits),
+         Estimate(row["low"], signed=True, digits=found.digits), int(row["n"]),
+         f"within {margin_text(found)}" if row["within"] else UNDECIDED]
+        for rule in rules(found)
+        for _, row in saturation(found, rule).iterrows()
+    ]  # fmt: skip
+    caption = "Mean minus the best of the other means, and its lower bound; below an undecided rank nothing is tested."
+    columns = ["rank", f"from the best ({found.difference_unit})", "at least", "seeds", "verdict"]
+    return Table("saturation", "Where the rank saturates", columns, rows, caption)
+
+
+def _rules(found: Findings) -> Table:
+    rows: list[list[Cell]] = [
+        [_compared(row),
+         Estimate(row["difference"], row["low"], row["high"], True, found.digits), int(row["n"]), row["verdict"]]
+        for _, row in comparisons(found).iterrows()
+    ]  # fmt: skip
+    columns = ["comparison", f"difference ({found.difference_unit})", "seeds", "verdict"]
+    return Table(
+        "ranks", "Ranks and rules for alpha", columns, rows, "Paired by seed; intervals corrected for all rows."
+    )
+
+
+def _compared(row: "pd.Series[str]") -> str:
+    if row["other"]:
+        return f"{row['rule']} against {row['other']} at r={row['rank']}"
+    return f"largest rank against r={row['rank']}, {row['rule']}"
+
+
+def _needed(found: Findings, rule: Rule, rank: int) -> str:
+    """How many seeds would show a rank that is as good as the best to be; "" where their gaps do not differ."""
+    wide = found.seeds.pivot(index="seed", columns="configuration", values="value")[list(rule.labels.values())].dropna()
+    means = wide.mean().drop(rule.labels[rank])
+    gaps = wide[rule.labels[rank]] - wide[means.idxmax() if found.metric.maximise else means.idxmin()]
+    if found.margin is None or gaps.max() == gaps.min():
+        return ""
+    seeds = stats.seeds_needed(
+        gaps.to_numpy(), found.margin, configurations=len(means) + 1, comparisons=len(means),
+        level=found.level / len(rules(found)),
+    )  # fmt: skip
+    return f" (about {seeds} seeds would decide)" if seeds <= MOST_SEEDS else f" (more than {MOST_SEEDS} seeds needed)"
+
+
+def _orders(found: Findings) -> str:
+    return claims_sentence(found, share(found))
+
+
+def _orders_section(found: Findings) -> Section | None:
+    return claims_section(found, share(found))
+
+
+RANK = Kind(
+    "rank",
+    claims=(
+        random_sentence, rule_sentence, partial(rank_sentence, place=0), partial(rank_sentence, place=1), _orders,
+    ),
+    sections=(
+        rank_section, _orders_section, trade_off_section, contrasts_section, learning_section, seeds_section,
+        variance_section, metrics_section, reported_section,
+    ),
+)  # fmt: skip

@@ -1,0 +1,131 @@
+"""Short, plain sentences: how numbers, lists and differences are said."""
+
+from collections.abc import Sequence
+
+from analysis.report.findings import BETTER, SAME, UNDECIDED, WORSE, Findings
+from analysis.report.tables import Estimate
+
+MOST_WORDS = 25
+MOST_NAMED = 2
+
+
+def count(number: int, noun: str) -> str:
+    """``1 seed``, ``2 seeds``, ``1,000 seeds``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def capital(text: str) -> str:
+    """The first letter large."""
+    return text[:1].upper() + text[1:]
+
+
+def joined(parts: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else list(parts))
+
+
+def named(labels: Sequence[str], most: int = MOST_NAMED) -> str:
+    """The first labels, and how many more there are."""
+    labels = [f"“{label}”" if "," in label else label for label in labels]
+    more = len(labels) - most
+    return joined(list(labels)) if more <= 0 else f"{', '.join(labels[:most])} and {more:,} more"
+
+
+def fits(sentence: str) -> bool:
+    """Whether a sentence is short enough for the answer."""
+    return len(sentence.split()) <= MOST_WORDS
+
+
+def difference_sentence(found: Findings) -> str:
+    """What differs from the baseline, the largest difference first; "" without a second configuration."""
+    table = found.differences
+    if table.empty:
+        return ""
+    decided = table[table["verdict"].isin((BETTER, WORSE))]
+    decided = decided.reindex(decided["difference"].abs().sort_values(ascending=False, kind="stable").index)
+    seeds = f"{count(int(table['n'].min()), 'shared seed')}"
+    if decided.empty:
+        same = table.loc[table["verdict"] == SAME, "configuration"].tolist()
+        if len(same) == len(table):
+            return f"{_which(same)} the same as {found.baseline} within {margin_text(found)} ({seeds})."
+        if len(table) == 1:
+            row = table.iloc[0]
+            return f"Undecided: {row['configuration']} differs from {found.baseline} by {signed(found, row)} ({seeds})."
+        return (
+            f"No configuration is shown to differ from {found.baseline} ({count(len(table), 'comparison')}, {seeds})."
+        )
+    clauses = [f"{row['configuration']} by {signed(found, row)}" for _, row in decided.head(MOST_NAMED).iterrows()]
+    if len(decided) == 1 and len(table) == 1:
+        return f"{decided.iloc[0]['configuration']} differs from {found.baseline} by {signed(found, decided.iloc[0])}."
+    first = f"{len(decided)} of {count(len(table), 'configuration')} differ{'s' * (len(decided) == 1)} from"
+    return fitting(f"{first} {found.baseline}", clauses)
+
+
+def contrast_sentence(found: Findings) -> str:
+    """What the declared changes are worth, the largest decided effect first; "" without any."""
+    table = found.contrasts
+    if table.empty:
+        return ""
+    decided = table[table["verdict"] != UNDECIDED]
+    decided = decided.reindex(decided["difference"].abs().sort_values(ascending=False, kind="stable").index)
+    if decided.empty:
+        return f"None of {count(len(table), 'change')} is shown to move {found.metric.text}."
+    head = f"{len(decided)} of {count(len(table), 'change')} move{'s' * (len(decided) == 1)} {found.metric.text}"
+    clauses = [f"{row['contrast']} by {signed(found, row)}" for _, row in decided.head(MOST_NAMED).iterrows()]
+    return fitting(head, clauses)
+
+
+def lost_sentence(found: Findings) -> str:
+    """How many seeds were lost and how they count; "" where none was."""
+    if not found.lost:
+        return ""
+    total, verb = count(len(found.seeds), "seed"), "it counts" if found.lost == 1 else "they count"
+    return f"{found.lost} of {total} diverged or failed; {verb} with the worst value of the run."
+
+
+def stuck_sentence(found: Findings) -> str:
+    """A warning where training got nowhere; "" where it did."""
+    if not found.stuck:
+        return ""
+    reference = next(iter(found.stuck.values()))
+    labels = [label for label, name in found.stuck.items() if name == reference]
+    which = _which(labels) if len(labels) <= MOST_NAMED else f"{len(labels)} of {len(found.labels)} configurations are"
+    return f"Warning: {which} no better than the {reference} in any seed."
+
+
+def collapse_sentence(found: Findings) -> str:
+    """How many seeds ended below what training has to leave; "" where none did."""
+    table = found.collapses
+    if table.empty or not table["collapsed"].sum():
+        return ""
+    all_below = int((table["collapsed"] == table["n"]).sum())
+    text = f"{int(table['collapsed'].sum())} of {int(table['n'].sum())} seeds end below the {table['floor'].iloc[0]}"
+    whole = f", all of those of {count(all_below, 'configuration')}" if all_below else ""
+    return f"{text}{whole}."
+
+
+def margin_text(found: Findings) -> str:
+    """The margin below which differences do not matter."""
+    size = f"{found.margin:g}"
+    return (
+        f"{size} point{'' if size == '1' else 's'}"
+        if found.metric.fraction
+        else f"{size} {found.difference_unit}".strip()
+    )
+
+
+def fitting(head: str, clauses: Sequence[str]) -> str:
+    """The head with as many clauses as a short sentence holds, the first ones."""
+    whole = [f"{head}: {joined(clauses[:number])}." for number in range(len(clauses), 0, -1)]
+    return next((sentence for sentence in whole if fits(sentence)), f"{head}.")
+
+
+def _which(labels: Sequence[str]) -> str:
+    return f"{named(labels)} {'is' if len(labels) == 1 else 'are'}"
+
+
+def signed(found: Findings, row: "object") -> str:
+    value, low, high = (float(row[name]) for name in ("difference", "low", "high"))  # type: ignore[index]
+    shown = Estimate(value, low, high, signed=True, digits=found.digits)
+    text, _, reach = str(shown).partition(" (")
+    return f"{text} {found.difference_unit}".rstrip() + (f" ({reach}" if reach else "")
