@@ -1,4 +1,4 @@
-"""One MLflow run per trial and one below it per replica, the same ones after every interruption.
+"""One MLflow run per study run, below it one per trial, below that one per replica; the same after an interruption.
 
 The ids are in ``tracking.json``. A crash between the creation of a run and the writing of its id leaves a run that
 only MLflow knows; it is found again by its tags and taken over instead of made twice.
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 SCHEMA_VERSION = 1
+STUDY = "study"
+"""Key of the run at the top, as trial and replica ids are those of the others."""
+PARENT = "mlflow.parentRunId"
 # Limits of MLflow's database.
 MAX_KEY = 250
 MAX_PARAM_VALUE = 6000
@@ -61,7 +64,7 @@ def flat_params(params: Mapping[str, Any]) -> dict[str, str]:
 
 
 class MlflowRuns:
-    """Creates, finds and remembers the runs of one study.
+    """Creates, finds and remembers the MLflow runs of one run directory.
 
     Args:
         path: ``tracking.json`` of the run directory.
@@ -69,45 +72,62 @@ class MlflowRuns:
         uri: where ``client`` leads; written down without a password.
         artifact_root: folder for artifacts of a new experiment; None leaves it to the server.
         tags: further tags of every run, such as hashes.
+        about: tags of the run at the top alone.
     """
 
     def __init__(
         self, client: MlflowClient, path: Path, study: str, run_id: str, uri: str, artifact_root: Path | None,
-        tags: Mapping[str, str],
+        tags: Mapping[str, str], about: Mapping[str, str],
     ) -> None:  # fmt: skip
         self.client, self._path = client, path
-        self._common = {**tags, "study": study, "run_id": run_id}
+        self._common, self._about = {**tags, "study": study, "run_id": run_id}, {**about, "kind": STUDY}
         self.experiment_id = self._experiment(study, artifact_root)
         self._record: dict[str, Any] = {
             "schema_version": SCHEMA_VERSION, "study": study, "run_id": run_id, "uri": without_password(uri),
             "experiment_id": self.experiment_id, "runs": self._written_ids(),
         }  # fmt: skip
         self.runs: dict[str, str] = {}
-        """Trial or replica id -> MLflow run id, for those that are certainly there."""
+        """``STUDY``, trial or replica id -> MLflow run id, for those that are certainly there."""
         self.status: dict[str, str] = {}
         """MLflow run id -> RUNNING, FINISHED, FAILED or KILLED, as far as this process knows."""
         self.created: set[str] = set()
         """MLflow run ids that this process created, so nothing was logged to them before."""
+        self._parents: dict[str, str | None] = {}  # MLflow run id -> that of the run above
         self._found: dict[str, list[Run]] | None = None  # runs that others made; None: to be looked for
 
     def ensure(self, trials: Iterable[TrialSpec]) -> None:
-        """Make every run of ``trials`` exist exactly once and be written down. Safe to repeat after any failure."""
+        """Make the top and every run of ``trials`` exist exactly once and be written down; earlier versions had no top.
+
+        Safe to repeat after any failure.
+        """
         wanted = [trial for trial in trials if not self._complete(trial)]
-        if not wanted:
+        if STUDY in self.runs and not wanted:
             return
         # once, not for every trial of a search: what appears from here on is this process's own, unless a call fails
         found = self._search() if self._found is None else self._found
         self._found = None
+        name = f"{self._common['study']} {self._common['run_id']}"
+        top = self._ensure_run(STUDY, name, {}, self._about, found)
         for trial in wanted:
-            tags = {"kind": "trial", "trial_id": trial.trial_id, "configuration": trial.configuration}
+            own = {"trial_id": trial.trial_id, "configuration": trial.configuration}
+            tags = {**own, "kind": "trial", PARENT: top}
             params = flat_params(trial.params)
             parent = self._ensure_run(trial.trial_id, trial.configuration, params, tags, found)
             for seed in trial.seeds:
                 replica = trial.replica_id(seed)
-                below = {**tags, "kind": "replica", "seed": str(seed), "mlflow.parentRunId": parent}
-                name, own = f"{trial.configuration} seed {seed}", {**params, "seed": str(seed)}
-                self._ensure_run(replica, name, own, below, found)
+                below = {**own, "kind": "replica", "seed": str(seed), PARENT: parent}
+                name = f"{trial.configuration} seed {seed}"
+                self._ensure_run(replica, name, {**params, "seed": str(seed)}, below, found)
         self._found = found
+
+    def replace(self, trial: TrialSpec) -> None:
+        """Delete the run of a trial and make a new one above its replicas."""
+        old = self.runs[trial.trial_id]
+        if self.client.get_run(old).info.lifecycle_stage == "active":  # else this is the call's second attempt
+            self.client.delete_run(old)
+        del self.runs[trial.trial_id]
+        (self._found or {}).pop(trial.trial_id, None)
+        self.ensure([trial])
 
     def set_status(self, run: str, status: str, tag: str) -> None:
         """Give an MLflow run its state, and the study's own word for it as tag ``status``."""
@@ -119,16 +139,26 @@ class MlflowRuns:
         self.status[run] = status
 
     def _complete(self, trial: TrialSpec) -> bool:
-        return {trial.trial_id, *map(trial.replica_id, trial.seeds)} <= self.runs.keys()
+        parent = self.runs.get(trial.trial_id)
+        below = [self.runs.get(trial.replica_id(seed), "") for seed in trial.seeds]
+        return parent is not None and all(self._parents.get(run) == parent for run in below)
 
     def _ensure_run(
         self, key: str, name: str, params: dict[str, str], tags: dict[str, str], found: dict[str, list[Run]]
     ) -> str:
+        chosen = self.runs.get(key) or self._make_or_find(key, name, params, tags, found.get(key, []))
+        parent = tags.get(PARENT)
+        if parent is not None and self._parents[chosen] != parent:
+            self.client.set_tag(chosen, PARENT, parent)
+            self._parents[chosen] = parent
+        self.runs[key] = chosen
+        return chosen
+
+    def _make_or_find(
+        self, key: str, name: str, params: dict[str, str], tags: dict[str, str], candidates: list[Run]
+    ) -> str:  # fmt: skip
         from mlflow.entities import Param
 
-        if key in self.runs:
-            return self.runs[key]
-        candidates = found.get(key, [])
         written = self._record["runs"].get(key)
         run = next((each for each in candidates if each.info.run_id == written), candidates[0] if candidates else None)
         if run is None:
@@ -137,18 +167,17 @@ class MlflowRuns:
             run = self.client.create_run(self.experiment_id, tags=every, run_name=name)
             self.created.add(run.info.run_id)
         chosen = run.info.run_id
-        self.status[chosen] = run.info.status
+        self.status[chosen], self._parents[chosen] = run.info.status, run.data.tags.get(PARENT)
         if written != chosen:
             self._record["runs"][key] = chosen
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_json(self._path, self._record, indent=1)
-        if not run.data.params:
+        if params and not run.data.params:
             self.client.log_batch(chosen, params=[Param(k, v) for k, v in params.items()])
         for spare in candidates:
             # A creation that was answered too late and made again.
             if spare.info.run_id != chosen and spare.info.status == "RUNNING":
                 self.set_status(spare.info.run_id, "KILLED", "interrupted")
-        self.runs[key] = chosen
         return chosen
 
     def _search(self) -> dict[str, list[Run]]:

@@ -10,9 +10,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from study.tracking.mlflow_runs import MlflowRuns, mlflow_key
-from study.tracking.tensorboard import Point
+from study.resolved import TrialSpec
+from study.tracking.mlflow_runs import MAX_TAG_VALUE, MlflowRuns, mlflow_key
+from study.tracking.points import OverSeeds, Point
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
 
 BATCH = 1000  # metrics that MLflow takes in one call
 
@@ -41,27 +46,46 @@ class RunWriter:
         fresh, counted = list(points), None
         if run not in self._runs.created:
             fresh, counted = self._not_there(key, run, points)
-        if fresh and self._runs.status[run] != "RUNNING":
-            self._runs.set_status(run, "RUNNING", "running")
-        for start in range(0, len(fresh), BATCH):
-            batch = [Metric(mlflow_key(point.key), _storable(point.value), point.timestamp_ms, point.step)
-                     for point in fresh[start : start + BATCH]]  # fmt: skip
-            self._runs.client.log_batch(run, metrics=batch)
+        if fresh:
+            self.restart(key)
+        self._log(run, [Metric(mlflow_key(point.key), _storable(point.value), point.timestamp_ms, point.step)
+                        for point in fresh])  # fmt: skip
         if counted is not None:
             self._counted[key] = counted  # only now: a call that failed comes again with the same points
 
-    def set_metrics(self, key: str, metrics: Mapping[str, float]) -> None:
+    def set_metrics(self, key: str, metrics: Mapping[str, float], tags: Mapping[str, str] | None = None) -> None:
         """Give run ``key`` these values (at step 0); one that is there already is left as it is."""
+        run = self._runs.runs[key]
+        self._log(run, _new(metrics, self._runs.client.get_run(run).data.metrics), tags)
+
+    def summarise(self, trial: TrialSpec, found: OverSeeds, state: str) -> None:
+        """Give the run of a trial what its seeds say together, and its state.
+
+        Where its curves are of other seeds (some came later, or a failed one was tried again), another run takes its
+        place: MLflow cannot take a point back. The tag ``curves`` tells, and is written last.
+        """
         from mlflow.entities import Metric
 
+        self._runs.ensure([trial])
+        there = self._runs.client.get_run(self._runs.runs[trial.trial_id]).data
+        digest = there.tags.get("curves")
+        if found.curves and digest not in (None, found.digest):
+            self._runs.replace(trial)
+            there, digest = self._runs.client.get_run(self._runs.runs[trial.trial_id]).data, None
+        curves, tags = [], {}
+        if found.curves and digest is None:
+            curves = [Metric(mlflow_key(point.key), point.value, point.timestamp_ms, point.step)
+                      for point in found.curves]  # fmt: skip
+            tags = {"curves": found.digest}
+        run = self._runs.runs[trial.trial_id]
+        self._log(run, curves + _new(found.metrics, there.metrics), tags)
+        self._runs.set_status(run, state, found.status)
+
+    def restart(self, key: str) -> None:
+        """Let run ``key`` run again where it had ended."""
         run = self._runs.runs[key]
-        there = self._runs.client.get_run(run).data.metrics
-        now_ms = int(time.time() * 1000)
-        new = {mlflow_key(name): _storable(value) for name, value in metrics.items()}
-        # repr, because nan != nan
-        batch = [Metric(k, v, now_ms, 0) for k, v in new.items() if k not in there or repr(there[k]) != repr(v)]
-        for start in range(0, len(batch), BATCH):
-            self._runs.client.log_batch(run, metrics=batch[start : start + BATCH])
+        if self._runs.status[run] != "RUNNING":
+            self._runs.set_status(run, "RUNNING", "running")
 
     def add_artifact(self, key: str, path: Path, under: str | None) -> None:
         """Copy a file, or a folder with its name, to the artifacts of run ``key``, into the folder ``under``.
@@ -87,6 +111,15 @@ class RunWriter:
         if run is not None and self._runs.status[run] == "RUNNING":
             self._runs.set_status(run, "KILLED", "interrupted")
 
+    def _log(self, run: str, metrics: Sequence[Metric], tags: Mapping[str, str] | None = None) -> None:
+        """In as few calls as MLflow takes; the tags with the last one."""
+        from mlflow.entities import RunTag
+
+        every = [RunTag(name, value[:MAX_TAG_VALUE]) for name, value in (tags or {}).items()]
+        batches = [metrics[start : start + BATCH] for start in range(0, len(metrics), BATCH)] or [[]] * bool(every)
+        for batch in batches:
+            self._runs.client.log_batch(run, metrics=batch, tags=every if batch is batches[-1] else ())
+
     def _not_there(self, key: str, run: str, points: Sequence[Point]) -> tuple[list[Point], Places]:
         """Points that an earlier process has not logged, and the count of all points up to here."""
         if key not in self._earlier:
@@ -104,6 +137,16 @@ class RunWriter:
             if counted[place] > earlier[place]:
                 fresh.append(point)
         return fresh, counted
+
+
+def _new(metrics: Mapping[str, float], there: Mapping[str, float]) -> list[Metric]:
+    """Those that are not there with this value, for now."""
+    from mlflow.entities import Metric
+
+    now_ms = int(time.time() * 1000)
+    values = {mlflow_key(name): _storable(value) for name, value in metrics.items()}
+    # repr, because nan != nan
+    return [Metric(k, v, now_ms, 0) for k, v in values.items() if k not in there or repr(there[k]) != repr(v)]
 
 
 def _storable(value: float) -> float:

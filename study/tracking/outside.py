@@ -20,6 +20,12 @@ class OutsideTracker(Protocol):
     def finish(self, configuration: str, seed: int, status: str, metrics: Mapping[str, float]) -> None:
         """A replica has ended."""
 
+    def over_seeds(
+        self, configuration: str, metrics: Mapping[str, float], curves: Mapping[str, Sequence[tuple[int, float]]]
+    ) -> None:
+        """What the seeds of a configuration say together (``study.tracking.over_seeds``), once all have ended and again
+        where that changes; ``curves`` are (step, value). A tracker without this method is not told."""
+
     def close(self) -> None:
         """The session ends."""
 
@@ -40,6 +46,10 @@ class OutsideTrackers:
             except Exception as error:
                 text = f"entry point {entry.name} = {entry.value}: no tracker can be made of it ({one_line(error)})"
                 raise InputError(text) from error
+
+    def over_seeds(self, *numbers: Any) -> None:
+        """Tell those that have the method."""
+        self.tell(lambda to: getattr(to, "over_seeds", lambda *numbers: None)(*numbers))
 
     def tell(self, call: Callable[[OutsideTracker], None]) -> None:
         for name, tracker in list(self._trackers.items()):

@@ -1,4 +1,4 @@
-"""TensorBoard event files, one folder per replica: ``tensorboard/<configuration>/seed_<s>``."""
+"""TensorBoard event files, one folder per replica: ``tensorboard/<configuration>/seed_<s>``, and one for their mean."""
 
 from __future__ import annotations
 
@@ -7,18 +7,11 @@ import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+from study.tracking.points import Point
 
 FLUSH_EVERY_S = 10
-
-
-class Point(NamedTuple):
-    """One value of one curve."""
-
-    key: str
-    step: int
-    value: float
-    timestamp_ms: int
 
 
 def safe_name(name: str) -> str:
@@ -48,6 +41,33 @@ class EventFiles:
         writer = self._open.get(folder) or self._start(folder)
         for point in points:
             writer.add_scalar(point.key, point.value, point.step, point.timestamp_ms / 1000)
+
+    def write_band(self, folder: str, curves: Iterable[Point]) -> None:
+        """Write means over seeds anew: in ``folder`` each has the name of the replicas' curves, so that one chart shows
+        both, and as ``band/<name>/mean``, ``/low`` and ``/high`` a standard deviation to both sides; the page "Custom
+        scalars" draws these as a band per configuration.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        self.close(folder)
+        self._opened.pop(folder, None)
+        values = {(point.key, point.step): point for point in curves}
+        points, charts = [], dict[str, dict[str, list]]()
+        for (key, step), mean in values.items():
+            name, _, part = key.rpartition("/")
+            if part != "mean":
+                continue
+            points.append(mean._replace(key=name))
+            if std := values.get((f"{name}/std", step)):
+                ends = {"mean": 0.0, "low": -std.value, "high": std.value}
+                points += [mean._replace(key=f"band/{name}/{end}", value=mean.value + d) for end, d in ends.items()]
+                phase, _, title = name.partition("/")
+                charts.setdefault(phase, {})[title] = ["Margin", [f"band/{name}/{end}" for end in ends]]
+        self.write(folder, points)
+        if charts:
+            self._open[folder].add_custom_scalars(charts)
+        self.close(folder)
 
     def close(self, folder: str | None = None) -> None:
         """Finish the file in ``folder``, or all of them; another write to it starts one more file beside it."""

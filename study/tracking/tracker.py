@@ -1,6 +1,7 @@
 """MLflow and TensorBoard, written by the driver: a copy of the results that can be looked at while they come in.
 
-Experiment = study, parent run = trial, child run = replica. Nothing here can stop a study once it has begun.
+Experiment = study; in it a run at the top per run directory, below it one per trial, below that one per replica.
+Nothing here can stop a study once it has begun.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any
 
 from study.resolved import TrialSpec
 from study.tracking.mlflow_connection import TrackingError, hopeless, open_client, resolve_uri, without_password
-from study.tracking.mlflow_runs import MAX_TAG_VALUE, MlflowRuns
+from study.tracking.mlflow_runs import MAX_TAG_VALUE, STUDY, MlflowRuns
 from study.tracking.mlflow_writer import RunWriter
 from study.tracking.outbox import Outbox, one_line
 from study.tracking.outside import OutsideTrackers
-from study.tracking.tensorboard import EventFiles, Point, safe_name
+from study.tracking.points import OverSeeds, Point, point_of
+from study.tracking.tensorboard import EventFiles, safe_name
 from trainables.metrics.finals import FINAL
 
 STATUSES = {
@@ -38,6 +40,7 @@ class Tracker:
         uri: tracking URI, see ``resolve_uri``.
         artifact_root: folder for artifacts; None leaves it to the server.
         provenance: what ``provenance.collect`` returned; its hashes become tags.
+        about: tags of the run at the top, such as profile and data set.
         send_every_s: seconds for which curves are gathered before MLflow gets them; a call costs it 4 ms, a point
             in a larger call 0.06 ms. The end of a replica does not wait.
     """
@@ -50,10 +53,12 @@ class Tracker:
         uri: str,
         artifact_root: Path | None = None,
         provenance: Mapping[str, Any] | None = None,
+        about: Mapping[str, str] | None = None,
         send_every_s: float = 5.0,
     ) -> None:
         self._run_dir, self._study, self._run_id, self._uri = run_dir, study, run_id, uri
         self._artifact_root, self._tags = artifact_root, _tags(study, provenance or {})
+        self._about = {**(about or {}), "run_dir": str(run_dir)}
         self._runs: MlflowRuns | None = None
         self._writer: RunWriter | None = None
         self._outbox = Outbox(f"MLflow at {without_password(uri)}", hopeless)
@@ -62,29 +67,32 @@ class Tracker:
         self._folders: dict[str, str] = {}  # replica -> folder of its curves
         self._places: dict[str, tuple[str, int]] = {}  # replica -> configuration and seed
         self._owners: dict[str, str] = {}  # folder of a configuration -> trial
-        self._trials: set[str] = set()
+        self._trials: dict[str, tuple[TrialSpec, str]] = {}  # with its folder
+        self._told: dict[str, tuple] = {}  # trial -> its numbers over seeds
         self._waiting: dict[str, list[Point]] = {}
         self._send_every_s = send_every_s
         self._sent_at = -math.inf
         self._tensorboard_warning: list[str] = []
+        self._closed = False
 
     def prepare(self, trials: Sequence[TrialSpec]) -> None:
-        """Create or find the runs of ``trials``, before work on them starts; later trials may follow in further calls.
+        """Create or find the top and the runs of ``trials``, before work on them starts; more may come in later calls.
 
         Raises:
             TrackingError: in the first call, when the tracking URI cannot be used.
         """
         for trial in trials:
-            self._trials.add(trial.trial_id)
             folder = safe_name(trial.configuration)
             if self._owners.setdefault(folder, trial.trial_id) != trial.trial_id:
                 folder = f"{folder}-{safe_name(trial.trial_id)}"
+            self._trials[trial.trial_id] = trial, folder
             for seed in trial.seeds:
                 self._folders[trial.replica_id(seed)] = f"{folder}/seed_{seed}"
                 self._places[trial.replica_id(seed)] = trial.configuration, seed
         if self._runs is None:
             self._runs = self._connect(trials)
             self._writer = RunWriter(self._runs)
+            self._submit("status of the study", lambda to: to.restart(STUDY))
         else:
             self._outbox.submit("runs of new trials", partial(self._runs.ensure, list(trials)))
 
@@ -107,14 +115,11 @@ class Tracker:
         """
         folder = self._folder(replica_id)
         curves = [row for row in rows if row["phase"] != FINAL]
-        points = [_point(row, started_at_s) for row in curves]
+        points = [point_of(row, started_at_s) for row in curves]
         if not points:
             return
         self._others.tell(lambda to: to.log(*self._places[replica_id], curves))
-        try:
-            self._events.write(folder, points)
-        except OSError as error:
-            self._tensorboard_warning = [f"TensorBoard files could not be written: {one_line(error)}"]
+        self._draw(lambda: self._events.write(folder, points))
         self._waiting.setdefault(replica_id, []).extend(points)
         if time.monotonic() >= self._sent_at + self._send_every_s:
             self._send_waiting()
@@ -129,49 +134,75 @@ class Tracker:
         """
         folder = self._folder(replica_id)
         metrics = {f"final/{name}": value for name, value in final_metrics.items()}
-        self._finish(replica_id, status, metrics, artifacts, under="checkpoints")
+        self._check(status)
+        self._send_waiting()
+        if metrics:
+            self._submit(f"final metrics of {replica_id}", lambda to: to.set_metrics(replica_id, metrics))
+        self._add(replica_id, artifacts, "checkpoints")
+        self._submit(f"status of {replica_id}", lambda to: to.set_status(replica_id, STATUSES[status], status))
         self._events.close(folder)
         self._others.tell(lambda to: to.finish(*self._places[replica_id], status, final_metrics))
 
-    def finish_trial(
-        self, trial_id: str, aggregate: Mapping[str, float], artifacts: Sequence[Path] = (), status: str = "finished"
-    ) -> None:
-        """Close a trial's run with the numbers over its seeds; again with more artifacts where these come later.
+    def finish_trial(self, trial_id: str, found: OverSeeds) -> None:
+        """Close a trial's run with what its seeds say together; again, any time, where that may have changed.
 
         Raises:
-            ValueError: a trial that was not prepared, or a status that is none of ``STATUSES``.
+            ValueError: a trial that was not prepared.
         """
         if trial_id not in self._trials:
             raise ValueError(f"trial {trial_id!r} was not prepared")
-        self._finish(trial_id, status, aggregate, artifacts, under=None)
+        (trial, folder), numbers = self._trials[trial_id], (found.status, found.metrics, found.digest)
+        before, self._told[trial_id] = self._told.get(trial_id), numbers
+        if before == numbers:
+            return
+        if found.curves and (before is None or before[-1] != found.digest):
+            self._draw(lambda: self._events.write_band(f"{folder}/mean", found.curves))
+        curves: dict[str, list[tuple[int, float]]] = {}
+        for point in found.curves:
+            curves.setdefault(point.key, []).append((point.step, point.value))
+        self._others.over_seeds(trial.configuration, found.metrics, curves)
+        self._submit(f"numbers of {trial_id}", lambda to: to.summarise(trial, found, STATUSES[found.status]))
+
+    def finish_study(self, status: str, answer: str, metrics: Mapping[str, float], artifacts: Sequence[Path]) -> None:
+        """Close the run at the top: ``answer`` is its description."""
+        self._check(status)
+        told = {"mlflow.note.content": answer}
+        self._submit("answer of the study", lambda to: to.set_metrics(STUDY, metrics, told))
+        self._add(STUDY, artifacts, None)
+        self._submit("status of the study", lambda to: to.set_status(STUDY, STATUSES[status], status))
 
     def close(self) -> list[str]:
         """Send what is left, and leave no run in state RUNNING: those not finished are interrupted.
 
         Returns:
-            Warnings, one line each, for what is missing in MLflow or TensorBoard; empty when all is well.
+            Warnings, one line each, for what is missing in MLflow or TensorBoard; empty when all is well, and the
+            second time.
         """
+        if self._closed:
+            return []
+        self._closed = True
         self._events.close()
         if self._runs is not None:
             self._send_waiting()
-            for key in (*self._folders, *sorted(self._trials)):
+            for key in (*self._folders, *sorted(self._trials), STUDY):
                 self._submit(f"end of {key}", partial(RunWriter.interrupt, key=key))
         self._others.tell(lambda to: to.close())
         warnings = self._tensorboard_warning + self._outbox.close() + self._others.warnings
         return [f"{line} (the results in {self._run_dir} are complete)" for line in warnings]
 
-    def _finish(
-        self, key: str, status: str, metrics: Mapping[str, float], artifacts: Sequence[Path], under: str | None
-    ) -> None:
+    def _check(self, status: str) -> None:
         if status not in STATUSES:
             raise ValueError(f"status {status!r}: allowed are {', '.join(STATUSES)}")
-        self._send_waiting()
-        if metrics:
-            final = dict(metrics)
-            self._submit(f"final metrics of {key}", lambda to: to.set_metrics(key, final))
+
+    def _draw(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self._tensorboard_warning = [f"TensorBoard files could not be written: {one_line(error)}"]
+
+    def _add(self, key: str, artifacts: Sequence[Path], under: str | None) -> None:
         for path in artifacts:
             self._submit(f"{path.name} of {key}", partial(RunWriter.add_artifact, key=key, path=path, under=under))
-        self._submit(f"status of {key}", lambda to: to.set_status(key, STATUSES[status], status))
 
     def _send_waiting(self) -> None:
         for replica_id, points in self._waiting.items():
@@ -184,7 +215,7 @@ class Tracker:
         client = open_client(uri)
         try:
             path, artifacts = self._run_dir / "tracking.json", self._artifact_root or beside
-            runs = MlflowRuns(client, path, self._study, self._run_id, uri, artifacts, self._tags)
+            runs = MlflowRuns(client, path, self._study, self._run_id, uri, artifacts, self._tags, self._about)
             runs.ensure(trials)
         except Exception as error:  # the first contact: whatever fails here is about the URI
             raise TrackingError(uri, f"cannot be used ({one_line(error)})") from error
@@ -209,11 +240,3 @@ def _tags(study: str, provenance: Mapping[str, Any]) -> dict[str, str]:
     if "git_commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git_commit"]
     return tags
-
-
-def _point(row: Mapping[str, Any], started_at_s: float) -> Point:
-    places = ("step",) if row["phase"] == "train" else ("task", "epoch", "step")
-    step = next((row[place] for place in places if row.get(place) is not None), 0)
-    value = row["value"]
-    timestamp_ms = max(0, int((started_at_s + (row.get("wall_s") or 0.0)) * 1000))
-    return Point(f"{row['phase']}/{row['name']}", int(step), math.nan if value is None else float(value), timestamp_ms)

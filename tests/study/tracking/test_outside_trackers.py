@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from study.resolved import TrialSpec
+from study.tracking.outside import OutsideTrackers
+from study.tracking.points import OverSeeds, Point
 from study.tracking.tracker import Tracker
 from trainables.errors import InputError
 
@@ -20,6 +22,8 @@ class Mine:
         HEARD.append((configuration, seed, status, metrics))
         if seed == 1:
             raise OSError("the disk is full")
+    def over_seeds(self, configuration, metrics, curves):
+        HEARD.append((configuration, metrics, curves))
     def close(self):
         HEARD.append("closed")
 """
@@ -43,14 +47,29 @@ def test_it_hears_all_until_it_fails(tmp_path: Path, monkeypatch: pytest.MonkeyP
     row = {"phase": "eval", "task": 0, "epoch": None, "step": 1, "name": "accuracy", "value": 0.5, "wall_s": 0.1}
     tracker.log_rows("t-s0", [row, row | {"phase": "final"}], 0.0)
     tracker.finish_replica("t-s0", "finished", {"accuracy": 0.5})
+    together = OverSeeds("finished", {"seeds/n": 1.0}, [Point("eval/accuracy/mean", 0, 0.5, 0)])
+    tracker.finish_trial("t", together)
     tracker.finish_replica("t-s1", "finished", {})
     (warning,) = tracker.close()
     assert "mine failed" in warning and "the disk is full" in warning
     import lab_tracker  # type: ignore[import-not-found]
 
     assert lab_tracker.HEARD == [
-        ("made", "s"), ("c", 0, [0.5]), ("c", 0, "finished", {"accuracy": 0.5}), ("c", 1, "finished", {}),
+        ("made", "s"), ("c", 0, [0.5]), ("c", 0, "finished", {"accuracy": 0.5}),
+        ("c", {"seeds/n": 1.0}, {"eval/accuracy/mean": [(0, 0.5)]}), ("c", 1, "finished", {}),
     ]  # fmt: skip
+
+
+def test_one_of_before_there_were_numbers_over_seeds_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, monkeypatch, "lab_older")
+    module = tmp_path / "lab_older.py"
+    module.write_text(CODE.replace("def over_seeds", "def unknown"))
+    trackers = OutsideTrackers(tmp_path / "run", "s")
+    trackers.over_seeds("c", {}, {})
+    trackers.tell(lambda to: to.close())
+    import lab_older  # type: ignore[import-not-found]
+
+    assert trackers.warnings == [] and lab_older.HEARD[-1] == "closed"
 
 
 def test_one_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,12 +20,14 @@ import pytest
 from study.resolved import TrialSpec
 from study.tracking import mlflow_runs, outbox
 from study.tracking.mlflow_connection import TrackingError, resolve_uri, without_password
-from study.tracking.mlflow_runs import MlflowRuns, flat_params, mlflow_key
+from study.tracking.mlflow_runs import PARENT, STUDY, MlflowRuns, flat_params, mlflow_key
+from study.tracking.points import OverSeeds, Point
 from study.tracking.tracker import Tracker
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before anything imports mlflow
 
 STARTED = 1_700_000_000.0
+TOP = "nested_alpha r 1"
 
 
 def trial(trial_id: str, configuration: str, params: dict, seeds: tuple[int, ...]) -> TrialSpec:
@@ -157,14 +159,26 @@ def test_fresh_database_is_made_without_a_word(fresh_database: tuple[Path, Any, 
     assert list(cwd.iterdir()) == []
 
 
-def test_experiment_trial_replica(place: Place) -> None:
-    tracker = place.tracker(provenance={"git_commit": "abc", "git_dirty": True, "diff_hash": "", "data_hash": None})
+def over(*means: float, status: str = "finished", **metrics: float) -> OverSeeds:
+    """Numbers over seeds with this curve of means."""
+    curve = [Point(f"eval/accuracy/{part}", step, value, 1_700_000_000_000)
+             for step, mean in enumerate(means) for part, value in (("mean", mean), ("std", 0.1))]  # fmt: skip
+    return OverSeeds(status, metrics, curve)
+
+
+def test_study_trial_replica(place: Place) -> None:
+    provenance = {"git_commit": "abc", "git_dirty": True, "diff_hash": "", "data_hash": None}
+    tracker = place.tracker(provenance=provenance, about={"profile": "embedded", "dataset": "glyphs100"})
     tracker.prepare(TRIALS)
     runs = place.runs()
-    assert set(runs) == {"baseline", "baseline seed 0", "baseline seed 1", "alpha=0.1", "alpha=0.1 seed 0"}
-    parent, child = runs["baseline"], runs["baseline seed 1"]
-    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert "mlflow.parentRunId" not in parent.data.tags
+    assert set(runs) == {TOP, "baseline", "baseline seed 0", "baseline seed 1", "alpha=0.1", "alpha=0.1 seed 0"}
+    top, parent, child = runs[TOP], runs["baseline"], runs["baseline seed 1"]
+    assert child.data.tags[PARENT] == parent.info.run_id
+    assert parent.data.tags[PARENT] == runs["alpha=0.1"].data.tags[PARENT] == top.info.run_id
+    assert [name for name, run in runs.items() if PARENT not in run.data.tags] == [TOP], "one row at the top"
+    expected = {"study": "nested_alpha", "run_id": "r 1", "kind": "study", "run_dir": str(place.run_dir),
+                "profile": "embedded", "dataset": "glyphs100", "git_commit": "abc"}  # fmt: skip
+    assert expected.items() <= top.data.tags.items()
     for run in (parent, child):
         expected = {"study": "nested_alpha", "run_id": "r 1", "trial_id": "t0", "configuration": "baseline"}
         assert expected.items() <= run.data.tags.items()
@@ -174,6 +188,7 @@ def test_experiment_trial_replica(place: Place) -> None:
         assert run.data.params["data.classes"] == "[1, 2]"
     assert child.data.params["seed"] == "1"
     assert place.written() == {
+        STUDY: top.info.run_id,
         "t0": parent.info.run_id,
         "t0-s0": runs["baseline seed 0"].info.run_id,
         "t0-s1": child.info.run_id,
@@ -282,11 +297,11 @@ def test_later_trials_are_added(place: Place, monkeypatch: pytest.MonkeyPatch) -
     tracker.prepare(TRIALS)
     tracker.log_rows("t1-s0", rows(range(1)), STARTED)
     assert before.items() <= place.written().items()
-    assert len(place.runs()) == 5
+    assert len(place.runs()) == 6
     assert len(place.history("alpha=0.1 seed 0", "train/loss")) == 2
 
 
-@pytest.mark.parametrize("survives", range(5))
+@pytest.mark.parametrize("survives", range(6))
 def test_crash_between_creating_and_writing_down(place: Place, monkeypatch: pytest.MonkeyPatch, survives: int) -> None:
     """The run that only MLflow knows is taken over, whichever it is, and ends with the others."""
 
@@ -310,11 +325,13 @@ def test_crash_between_creating_and_writing_down(place: Place, monkeypatch: pyte
     tracker = place.tracker()
     tracker.prepare(TRIALS)
     runs = place.runs()
-    assert len(runs) == 5
+    assert len(runs) == 6
     assert set(place.written().values()) == {run.info.run_id for run in runs.values()}
-    assert all("lr_fast" in run.data.params for run in runs.values()), "parameters that were still missing are added"
+    assert all("lr_fast" in run.data.params for name, run in runs.items() if name != TOP), (
+        "missing parameters are added"
+    )
     assert tracker.close() == []
-    assert place.states() == {"KILLED": 5}
+    assert place.states() == {"KILLED": 6}
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"runs": 3}'])
@@ -379,9 +396,10 @@ def test_interrupted_replica_runs_again(place: Place) -> None:
     first.prepare(TRIALS)
     first.finish_replica("t0-s0", "interrupted", {"accuracy": 0.1})
     first.close()
-    assert place.states() == {"KILLED": 5}
+    assert place.states() == {"KILLED": 6}
     again = place.tracker()
     again.prepare(TRIALS)
+    assert place.runs()[TOP].info.status == "RUNNING"
     again.log_rows("t0-s0", rows(range(1)), STARTED)
     run = place.runs()["baseline seed 0"]
     assert (run.info.status, run.data.tags["status"]) == ("RUNNING", "running")
@@ -413,23 +431,139 @@ def test_artifacts_and_no_run_left_running(place: Place, tmp_path: Path) -> None
     tracker.prepare(TRIALS)
     for replica in ("t0-s0", "t0-s1", "t1-s0"):
         tracker.finish_replica(replica, "finished", {}, [folder, tmp_path / "bank.safetensors"])
-    tracker.finish_trial("t0", {"mean/accuracy": 0.5})
-    for trial in ("t0", "t1"):
-        tracker.finish_trial(trial, {"mean/accuracy": 0.5}, [tmp_path / "accuracy.png"])
+    report = tmp_path / "report"
+    report.mkdir()
+    (report / "index.html").write_text("the page")
+    for _ in range(2):
+        for trial in ("t0", "t1"):
+            tracker.finish_trial(trial, over(0.25, 0.5, **{"final/accuracy/mean": 0.5}))
+        tracker.finish_study("finished", "No difference is shown.", {"replicas/finished": 3.0}, [report])
     assert tracker.close() == []
 
     runs = place.runs()
-    child, parent = runs["baseline seed 0"].info.run_id, runs["baseline"].info.run_id
+    child, top = runs["baseline seed 0"].info.run_id, runs[TOP]
     assert {f.path for f in place.client.list_artifacts(child, "checkpoints")} == {
         "checkpoints/task_9",
         "checkpoints/bank.safetensors",
     }
-    assert [f.path for f in place.client.list_artifacts(parent)] == ["accuracy.png"]
-    assert runs["baseline"].data.metrics == {"mean/accuracy": 0.5}
-    assert len(place.history("baseline", "mean/accuracy")) == 1
-    assert place.states() == {"FINISHED": 5}
-    stored = list(place.artifacts.rglob("accuracy.png")) if place.artifacts else []
-    assert len(stored) == 2
+    assert [f.path for f in place.client.list_artifacts(top.info.run_id, "report")] == ["report/index.html"]
+    assert top.data.tags["mlflow.note.content"] == "No difference is shown."
+    assert top.data.metrics == {"replicas/finished": 3}
+    found = {"eval/accuracy/mean": 0.5, "eval/accuracy/std": 0.1, "final/accuracy/mean": 0.5}
+    assert runs["baseline"].data.metrics == found
+    assert len(place.history("baseline", "final/accuracy/mean")) == 1
+    assert place.history("baseline", "eval/accuracy/mean") == [(0, 0.25), (1, 0.5)]
+    assert place.states() == {"FINISHED": 6}
+
+
+def test_curves_over_other_seeds_take_the_place_of_the_old_ones(place: Place) -> None:
+    """A failed seed is tried again, or more are added: a point cannot be taken back, so the trial gets another run."""
+    first = place.tracker()
+    first.prepare(TRIALS)
+    first.finish_trial("t0", over(0.1, 0.2, status="failed"))
+    first.close()
+    before = place.written()
+    second = place.tracker()
+    second.prepare(TRIALS)
+    second.finish_trial("t0", over(0.1, 0.2, status="failed"))
+    assert place.written() == before, "nothing is new"
+    second.finish_trial("t0", over(0.3, 0.4))
+    assert second.close() == []
+    runs = place.runs()
+    assert place.history("baseline", "eval/accuracy/mean") == [(0, 0.3), (1, 0.4)]
+    assert place.curve("baseline/mean", "eval/accuracy") == [(0, pytest.approx(0.3)), (1, pytest.approx(0.4))]
+    assert runs["baseline"].data.params["lr_fast"] == "0.01"
+    assert runs["baseline"].info.run_id != before["t0"] and runs["baseline"].info.status == "FINISHED"
+    below = {name for name, run in runs.items() if run.data.tags.get(PARENT) == runs["baseline"].info.run_id}
+    assert below == {"baseline seed 0", "baseline seed 1"}
+    assert {k: v for k, v in before.items() if k != "t0"}.items() <= place.written().items()
+    assert len(runs) == 6 and runs["baseline"].data.tags[PARENT] == runs[TOP].info.run_id
+
+
+@pytest.mark.parametrize("survives", range(4))
+def test_an_exchange_of_runs_that_is_cut_off_is_made_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    first = place.tracker()
+    first.prepare(TRIALS)
+    first.finish_trial("t0", over(0.1))
+    from mlflow import MlflowClient
+
+    calls: list[str] = []
+
+    def wrap(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if len(calls) == survives:
+                raise Killed
+            calls.append(name)
+            return real(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        for name in ("delete_run", "create_run", "set_tag", "log_batch"):
+            patch.setattr(MlflowClient, name, wrap(name, getattr(MlflowClient, name)))
+        first.finish_trial("t0", over(0.2))
+    second = place.tracker()
+    second.prepare(TRIALS)
+    second.finish_trial("t0", over(0.2))
+    assert second.close() == []
+    runs = place.runs()
+    assert place.history("baseline", "eval/accuracy/mean") == [(0, 0.2)]
+    assert len(runs) == 6 and "RUNNING" not in place.states()
+    assert runs["baseline seed 1"].data.tags[PARENT] == runs["baseline"].info.run_id
+
+
+@pytest.mark.parametrize("call", ["delete_run", "create_run", "set_tag", "log_batch"])
+def test_an_exchange_during_an_outage_is_made_up_for(place: Place, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    tracker = place.tracker()
+    tracker.prepare(TRIALS)
+    tracker.finish_trial("t0", over(0.1))
+    back = failing(monkeypatch, call)
+    tracker.finish_trial("t0", over(0.2))
+    back()
+    assert tracker.close() == []
+    assert len(place.runs()) == 6 and place.history("baseline", "eval/accuracy/mean") == [(0, 0.2)]
+    assert place.runs()["baseline seed 1"].data.tags[PARENT] == place.runs()["baseline"].info.run_id
+
+
+def test_runs_of_earlier_versions_get_a_top(place: Place) -> None:
+    first = place.tracker()
+    first.prepare(TRIALS)
+    first.close()
+    before = place.written()
+    place.client.delete_run(before.pop(STUDY))
+    for trial in ("t0", "t1"):
+        place.client.delete_tag(before[trial], PARENT)
+    record = json.loads((place.run_dir / "tracking.json").read_text())
+    (place.run_dir / "tracking.json").write_text(json.dumps(record | {"runs": before}))
+    second = place.tracker()
+    second.prepare(TRIALS)
+    runs = place.runs()
+    assert before.items() <= place.written().items() and len(runs) == 6
+    assert [name for name, run in runs.items() if PARENT not in run.data.tags] == [TOP]
+
+
+def test_tensorboard_draws_a_band(place: Place) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+
+    tracker = place.tracker()
+    tracker.prepare(TRIALS)
+    tracker.finish_trial("t0", over(0.3, 0.5))
+    tracker.close()
+    for end, values in {"low": (0.2, 0.4), "mean": (0.3, 0.5), "high": (0.4, 0.6)}.items():
+        assert place.curve("baseline/mean", f"band/eval/accuracy/{end}") == list(enumerate(map(pytest.approx, values)))
+    events = EventAccumulator(str(place.run_dir / "tensorboard" / "baseline" / "mean"))
+    events.Reload()
+    layout = Layout.FromString(events.Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0])
+    (series,) = layout.category[0].chart[0].margin.series
+    assert (series.lower, series.value, series.upper) == tuple(
+        f"band/eval/accuracy/{x}" for x in ("low", "mean", "high")
+    )
 
 
 def test_outage_in_the_middle_loses_nothing(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -453,7 +587,7 @@ def test_outage_in_the_middle_loses_nothing(place: Place, monkeypatch: pytest.Mo
     run = place.runs()["baseline seed 0"]
     assert (run.info.status, run.data.metrics["final/accuracy"]) == ("FINISHED", 0.5)
     assert [f.path for f in place.client.list_artifacts(run.info.run_id, "checkpoints")]
-    assert place.states() == {"FINISHED": 1, "KILLED": 4}
+    assert place.states() == {"FINISHED": 1, "KILLED": 5}
 
 
 def test_outage_until_the_end_is_told_in_one_line(
@@ -525,7 +659,7 @@ def test_unknown_replica_trial_and_status_are_errors(place: Place) -> None:
     for call in (
         lambda: tracker.log_rows("t9-s0", rows(range(1)), STARTED),
         lambda: tracker.finish_replica("t9-s0", "finished", {}),
-        lambda: tracker.finish_trial("t9", {}),
+        lambda: tracker.finish_trial("t9", over()),
         lambda: tracker.finish_replica("t0-s0", "done", {}),
     ):
         with pytest.raises(ValueError, match="t9|done"):
