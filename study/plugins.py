@@ -86,6 +86,14 @@ def keep_source(origin: Origin | None, run_dir: Path) -> None:
         shutil.copyfile(Path(origin.folder) / name, target)  # type: ignore[union-attr]
 
 
+def files_hash(folder: Path, files: Sequence[str]) -> str | None:
+    """SHA-256 over names and contents of a study's own modules; None where one is not there."""
+    if not all((folder / file).is_file() for file in files):
+        return None
+    digest = hashlib.sha256(b"".join(file.encode() + b"\0" + (folder / file).read_bytes() for file in files))
+    return digest.hexdigest()
+
+
 def _entry(entry: Any) -> tuple[Study, Origin]:
     module, _, name = entry.value.partition(":")
     try:
@@ -109,9 +117,8 @@ def _from_module(folder: Path, module: str, name: str, text: str) -> tuple[Study
     study = _loaded(folder, module, name, str(folder), text)
     if study.name in STUDIES:
         raise InputError(f"study {text!r}: the name {study.name!r} is taken by a study that comes with the project")
-    digest = hashlib.sha256(b"".join(file.encode() + b"\0" + (folder / file).read_bytes() for file in files))
     return study, Origin(
-        folder=str(folder), module=module, name=study.name, files=files, source_hash=digest.hexdigest(),
+        folder=str(folder), module=module, name=study.name, files=files, source_hash=files_hash(folder, files) or "",
         cwd=str(Path.cwd()),
     )  # fmt: skip
 

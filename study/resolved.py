@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationInfo, field_validator, model_validator
 
-from study.spec import Contrast, Frozen, Objective, Reported, SearchSpec
+from study.spec import Claim, Contrast, Frozen, Objective, Reported, SearchSpec
 from trainables.registry import named
 
 Status = Literal["finished", "pruned", "diverged", "failed"]
@@ -91,6 +91,20 @@ class Origin(Frozen):
     cwd: str
 
 
+class Extension(Frozen):
+    """Seeds that were added to a run after it had been reported.
+
+    Attributes:
+        seeds: trial id -> those that were added.
+        provenance: of the command that added them.
+        changed: what had changed since the run began and was let pass, one line each.
+    """
+
+    seeds: dict[str, tuple[int, ...]]
+    provenance: dict[str, Any] = {}
+    changed: tuple[str, ...] = ()
+
+
 class ResolvedStudy(Frozen):
     """Everything that decides the numbers of a run, and how to carry it out; the content of study.json.
 
@@ -99,6 +113,8 @@ class ResolvedStudy(Frozen):
         metrics: what is known of the final metrics, by name: fields of ``Metric``.
         origin: of a study from outside.
         trials: all of them, or those that a search tries first (its journal holds them all).
+        looks: for every report that somebody could act on, configuration -> seeds that it was to have by then: the
+            first run, and one more for each extension. Empty for searches and runs of earlier versions.
     """
 
     schema_version: int
@@ -125,8 +141,11 @@ class ResolvedStudy(Frozen):
     reported_source: str = ""
     reported_setting: dict[str, str] = {}
     contrasts: tuple[Contrast, ...] = ()
+    claims: tuple[Claim, ...] = ()
     origin: Origin | None = None
     provenance: dict[str, Any] = {}
+    looks: tuple[dict[str, int], ...] = ()
+    extensions: tuple[Extension, ...] = ()
 
     @property
     def material(self) -> str:
@@ -137,6 +156,11 @@ class ResolvedStudy(Frozen):
     def length(self) -> str:
         """``10 tasks``; nothing where only its end tells."""
         return f"{self.tasks} {self.boundary}s" if self.tasks else ""
+
+    def provenance_of(self, trial_id: str, seed: int) -> dict[str, Any]:
+        """Where a replica's code, data and versions are from: the run's beginning, or the extension that added it."""
+        added = (one.provenance for one in self.extensions if seed in one.seeds.get(trial_id, ()))
+        return next(added, self.provenance)
 
     @field_validator("metrics", mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """One session of a run: tracking, progress and Ray around the unfinished packs, then records and report."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 
 from analysis.report import Report, build_report
@@ -9,9 +10,9 @@ from study.ray_tune.resources import this_machine
 from study.ray_tune.search_run import SearchRun, expected_replicas
 from study.records.run_directory import RunDirectory, seconds_by_name
 from study.records.search_table import export
-from study.resolved import TrialSpec
 from study.terminal.progress import Progress
 from study.terminal.summary import TimeSplit, split_time
+from study.tracking.over_seeds import over_seeds
 from study.tracking.tracker import Tracker
 from trainables.errors import InputError
 
@@ -28,16 +29,26 @@ class Finished:
     left: int
 
 
-def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Finished:
+def execute(run: RunDirectory, address: str, quiet: bool, started: float, retry: bool = True) -> Finished:
     """Train what is unfinished, close all records, write Parquet and the report.
 
     Args:
         started: when the command began, seconds since 1970.
+        retry: try failed replicas again.
     """
+    tracker = tracker_of(run)
+    try:
+        tracker.prepare(run.trials)
+        return _session(run, tracker, address, quiet, started, retry)
+    finally:
+        tracker.close()  # whatever happened, no run of MLflow goes on
+
+
+def _session(run: RunDirectory, tracker: Tracker, address: str, quiet: bool, started: float, retry: bool) -> Finished:
+    """The same with a tracker that has begun."""
     study = run.study
-    tracker = Tracker(run.path, study.study, study.run_id, study.mlflow_uri, provenance=study.provenance)
-    tracker.prepare(run.trials)
-    todo = {trial.replica_id(seed) for trial, seed in run.unfinished()}
+    waiting = run.unfinished(retry)
+    todo = {trial.replica_id(seed) for trial, seed in waiting}
     seconds_before = _seconds(run)
     session = tuner.Session()
     done = {trial.replica_id(seed) for trial, seed in run.replicas} - todo
@@ -54,7 +65,7 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
                 tuner.start_ray(address, study.resources.device, this_machine())
             try:
                 if work is None:
-                    tuner.fit(run, tracker, progress, session)
+                    tuner.fit(run, tracker, progress, session, waiting)
                 else:
                     tuner.search(work, session)
             finally:
@@ -65,11 +76,10 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
         tracker.finish_replica(trial.replica_id(seed), "interrupted", {})
     export(run)
     if breach := session.breach or _all_diverged(run):
-        tracker.close()
         raise InputError(breach)
     report = build_report(run.path)
-    for trial in run.trials:
-        tracker.finish_trial(trial.trial_id, *_aggregate(run, trial, report))
+    open_end = bool(left) or (work is not None and not work.search.finished)
+    _close_study(run, tracker, report, open_end)
     warnings = tracker.close()
     spent = {name: value - seconds_before.get(name, 0.0) for name, value in _seconds(run).items()}
     now = time.time()
@@ -79,8 +89,15 @@ def execute(run: RunDirectory, address: str, quiet: bool, started: float) -> Fin
     if not busy:
         split = None
     budget_spent = study.budget_min is not None and now - started >= study.budget_min * 60
-    open_end = bool(left) or (work is not None and not work.search.finished)
     return Finished(report, split, warnings, open_end and not budget_spent, open_end and budget_spent, len(left))
+
+
+def tracker_of(run: RunDirectory) -> Tracker:
+    """What records a run; it has not begun."""
+    study = run.study
+    about = study.model_dump(include={"question", "trainable", "profile", "dataset", "backbone"})
+    newest = study.extensions[-1].provenance if study.extensions else study.provenance  # of the runs that are to come
+    return Tracker(run.path, study.study, study.run_id, study.mlflow_uri, provenance=newest, about=about)
 
 
 def _all_diverged(run: RunDirectory) -> str:
@@ -94,7 +111,8 @@ def _all_diverged(run: RunDirectory) -> str:
 def _beginning(run: RunDirectory, work: SearchRun | None) -> str:
     """What starts, in two lines."""
     study = run.study
-    what = f"{len(study.trials)} configurations x {len(study.seeds)} seeds"
+    fewest, most = (of(len(trial.seeds) for trial in study.trials) for of in (min, max))
+    what = f"{len(study.trials)} configurations x {most if fewest == most else f'{fewest} to {most}'} seeds"
     together = f"{study.resources.pack} replicas a pack"
     if work and study.search:
         what = f"{study.search.trials} configurations, {study.search.schedule} seeds, {study.search.sampler}"
@@ -114,18 +132,14 @@ def _seconds(run: RunDirectory) -> dict[str, float]:
     return total
 
 
-def _aggregate(run: RunDirectory, trial: TrialSpec, report: Report) -> tuple[dict[str, float], list, str]:
-    """Means over the finished seeds, the pictures, and a status: finished only if every seed is."""
-    metrics: dict[str, list[float]] = {}
-    statuses = []
-    for seed in trial.seeds:
-        replica_id = trial.replica_id(seed)
-        outcome = run.outcome(replica_id)
-        statuses.append(outcome.status if outcome else "interrupted")
-        if statuses[-1] == "finished":
-            for name, value in run.final_metrics(replica_id).items():
-                metrics.setdefault(name, []).append(value)
-    means = {f"mean/{name}": sum(values) / len(values) for name, values in metrics.items()}
-    means["seeds_finished"] = float(statuses.count("finished"))
-    worst = next((status for status in ("interrupted", "failed", "diverged") if status in statuses), "finished")
-    return means, [picture for part in report.parts for picture in part.pictures], worst
+def _close_study(run: RunDirectory, tracker: Tracker, report: Report, open_end: bool) -> None:
+    """Numbers over seeds of every trial; at the top the answer, the report, how many replicas ended how."""
+    for trial in run.trials:
+        tracker.finish_trial(trial.trial_id, over_seeds(run, trial))
+    outcomes = [run.outcome(trial.replica_id(seed)) for trial, seed in run.replicas]
+    counts = Counter(outcome.status if outcome else "interrupted" for outcome in outcomes)
+    metrics = {f"replicas/{status}": float(counts[status]) for status in {**counts, "failed": 0, "diverged": 0}}
+    metrics["configurations"] = float(len(run.trials))
+    status = "interrupted" if open_end else "failed" if counts["failed"] else "finished"
+    answer = "\n\n".join([f"**{run.study.question}**", *report.answer, "The page: artifact `report/index.html`"])
+    tracker.finish_study(status, answer, metrics, [report.page.parent])

@@ -40,12 +40,12 @@ def cut(run: RunDirectory, seeds: Sequence[int]) -> list[Sequence[int]]:
     return [seeds[start : start + size] for start in range(0, len(seeds), size)]
 
 
-def packs(run: RunDirectory) -> list[dict[str, Any]]:
-    """The unfinished replicas, cut into packs: seed by seed over all configurations, so that every configuration has
+def packs(run: RunDirectory, todo: Sequence[tuple[TrialSpec, int]]) -> list[dict[str, Any]]:
+    """The replicas to train, cut into packs: seed by seed over all configurations, so that every configuration has
     results early and comparisons are paired."""
     waiting: dict[str, list[int]] = {}
     specs = {trial.trial_id: trial for trial in run.trials}
-    for trial, seed in run.unfinished():
+    for trial, seed in todo:
         waiting.setdefault(trial.trial_id, []).append(seed)
     found = [
         (turn, place, pack_task(run, specs[trial_id], seeds))

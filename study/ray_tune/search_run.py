@@ -124,7 +124,7 @@ class SearchRun:
     def afterwards(self) -> Iterator[dict[str, Any]]:
         self._save([])
         self._confirm()
-        for task in packs(self.run):
+        for task in packs(self.run, self.run.unfinished()):
             yield {"pack": task}
 
     def _confirm(self) -> None:

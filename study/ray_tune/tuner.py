@@ -6,6 +6,7 @@ import os
 import socket
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from study.records.provenance import PACKAGES, SOURCE_ROOT
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 from study.resolved import TrialSpec
 from study.terminal.progress import Progress
+from study.tracking.over_seeds import over_seeds
 from study.tracking.tracker import Tracker
 from trainables.errors import InputError, first_line
 
@@ -180,7 +182,8 @@ class Recorder(tune.Callback):
 
 
 def record(run: RunDirectory, tracker: Tracker, replica_id: str, rows: bool = True) -> dict[str, float]:
-    """Close the MLflow run of a replica that has ended, with its last checkpoint as artifact; returns final metrics.
+    """Close the MLflow run of a replica that has ended, with its last checkpoint as artifact, and that of its trial
+    after the last seed (in a search more seeds may follow: at its end); returns final metrics.
 
     Args:
         rows: also hand in all rows again (those that MLflow has are left out).
@@ -192,6 +195,9 @@ def record(run: RunDirectory, tracker: Tracker, replica_id: str, rows: bool = Tr
     if rows:
         tracker.log_rows(replica_id, all_rows, outcome.began_at)
     tracker.finish_replica(replica_id, outcome.status, metrics, run.checkpoints(replica_id)[-1:])
+    trial, _ = run.replica(replica_id)
+    if run.study.search is None and all(run.outcome(trial.replica_id(seed)) for seed in trial.seeds):
+        tracker.finish_trial(trial.trial_id, over_seeds(run, trial))
     return metrics
 
 
@@ -214,13 +220,15 @@ def _decide_pack(
     progress.notice(f"pack auto: {choice.reason}")
 
 
-def fit(run: RunDirectory, tracker: Tracker, progress: Progress, session: Session) -> None:
-    """Train every unfinished pack; returns when all have ended, the budget is spent or the user interrupts."""
-    study = run.study
-    _decide_pack(run, progress, {len(study.seeds): len(study.trials)}, lambda: study.trials)
-    todo = packs(run)
-    _forget_failures(run)
-    _tune(run, Recorder(run, tracker, progress, session), {"param_space": {"pack": tune.grid_search(todo)}}, {})
+def fit(
+    run: RunDirectory, tracker: Tracker, progress: Progress, session: Session, todo: Sequence[tuple[TrialSpec, int]]
+) -> None:  # fmt: skip
+    """Train these replicas; returns when all have ended, the budget is spent or the user interrupts."""
+    jobs = Counter(Counter(trial.trial_id for trial, _ in todo).values())
+    _decide_pack(run, progress, jobs, lambda: [trial for trial, _ in todo])
+    cut = packs(run, todo)
+    _forget_failures(run, todo)
+    _tune(run, Recorder(run, tracker, progress, session), {"param_space": {"pack": tune.grid_search(cut)}}, {})
 
 
 def search(work: SearchRun, session: Session) -> None:
@@ -233,7 +241,7 @@ def search(work: SearchRun, session: Session) -> None:
 
     run = work.run
     _decide_pack(run, work.progress, expected_jobs(run.study, work.search), work.samples)
-    _forget_failures(run)
+    _forget_failures(run, run.unfinished())
     searcher = SeedSearcher(work.search, work)
     recorder = Recorder(run, work.tracker, work.progress, session)
     _tune(run, recorder, {}, {"search_alg": searcher, "num_samples": -1})
@@ -241,9 +249,9 @@ def search(work: SearchRun, session: Session) -> None:
         raise searcher.error
 
 
-def _forget_failures(run: RunDirectory) -> None:
+def _forget_failures(run: RunDirectory, todo: Sequence[tuple[TrialSpec, int]]) -> None:
     """A failed replica gets another chance."""
-    for trial, seed in run.unfinished():
+    for trial, seed in todo:
         (run.folder(trial.replica_id(seed)) / "outcome.json").unlink(missing_ok=True)
 
 

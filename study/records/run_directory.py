@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analysis.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, read_trials, write_metrics, write_trials
+from analysis.io.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, read_trials, write_metrics, write_trials
 from study.resolved import ResolvedStudy, Status, TrialSpec
 from study.search.journal import JOURNAL_FILE, read_journal
 from trainables.configs.names import flatten
@@ -101,8 +101,16 @@ class RunDirectory:
     def decide_pack(self, pack: int) -> None:
         """Write down how many replicas are trained together, so that a resume does the same."""
         resources = self.study.resources.model_copy(update={"pack": pack})
-        self.study = self.study.model_copy(update={"resources": resources})
-        write_json(self.path / STUDY_FILE, self.study.model_dump(mode="json"), indent=1)
+        self._write(self.study.model_copy(update={"resources": resources}))
+
+    def extend(self, study: ResolvedStudy) -> None:
+        """Write down a study without search whose trials have more seeds, before any of these is trained."""
+        self._write(study)
+        self._trials = {trial.trial_id: trial for trial in study.trials}
+
+    def _write(self, study: ResolvedStudy) -> None:
+        self.study = study
+        write_json(self.path / STUDY_FILE, study.model_dump(mode="json"), indent=1)
 
     @property
     def trials(self) -> list[TrialSpec]:
@@ -131,8 +139,8 @@ class RunDirectory:
         path = self.folder(replica_id) / "outcome.json"
         return Outcome.model_validate_json(path.read_text()) if path.exists() else None
 
-    def unfinished(self) -> list[tuple[TrialSpec, int]]:
-        """Replicas that a resume has to work on: those without an outcome and those that failed.
+    def unfinished(self, failed: bool = True) -> list[tuple[TrialSpec, int]]:
+        """Replicas that a resume has to work on: those without an outcome and, with ``failed``, those that failed.
 
         A failed replica of a search has been counted against its configuration and is not tried again.
         """
@@ -140,7 +148,7 @@ class RunDirectory:
             (trial, seed)
             for trial, seed in self.replicas
             if (found := self.outcome(trial.replica_id(seed))) is None
-            or (found.status == "failed" and not is_searched(trial))
+            or (failed and found.status == "failed" and not is_searched(trial))
         ]
 
     def checkpoints(self, replica_id: str) -> list[Path]:
@@ -182,7 +190,6 @@ class RunDirectory:
 
     def export(self) -> None:
         """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
-        provenance = self.study.provenance
         tracked = self.path / "tracking.json"
         links = json.loads(tracked.read_text()).get("runs", {}) if tracked.exists() else {}
         trials: list[dict[str, Any]] = []
@@ -190,7 +197,7 @@ class RunDirectory:
         for trial, seed in self.replicas:
             replica_id = trial.replica_id(seed)
             rows, outcome = self.rows(replica_id), self.outcome(replica_id)
-            seconds = seconds_by_name(rows)
+            seconds, provenance = seconds_by_name(rows), self.study.provenance_of(trial.trial_id, seed)
             trials.append(
                 {
                     "study": self.study.study, "run_id": self.study.run_id, "trial_id": trial.trial_id,
@@ -212,7 +219,7 @@ class RunDirectory:
         write_trials(self.path / TRIALS_FILE, trials, self.study.metrics)
         if isinstance(json.loads((self.path / STUDY_FILE).read_text()).get("metrics"), str):
             # of an earlier version, which did not say what reports need to know of its metrics
-            write_json(self.path / STUDY_FILE, self.study.model_dump(mode="json"), indent=1)
+            self._write(self.study)
         write_metrics(self.path / METRICS_FILE, metrics, [trial.trial_id for trial in self.trials])
 
 

@@ -1,13 +1,12 @@
 """A search as Parquet: every configuration with its fate, its value in the search and on fresh seeds."""
 
 import math
-import warnings
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
-from analysis.search_records import IMPORTANCE_FILE, SEARCH_FILE, write_importance, write_search
+from analysis import stats
+from analysis.io.search_tables import IMPORTANCE_FILE, SEARCH_FILE, write_importance, write_search
 from study.plugins import trainable_of
 from study.records.importance import importances
 from study.records.run_directory import RunDirectory
@@ -18,9 +17,9 @@ from study.search.seed_search import SeedSearch
 from study.search.statistics import SeedResult, early, imputed, label, sense, summarise
 from study.spec import Objective
 
-CONFIDENCE = 0.95
-DRAWS = 2000
-"""Bootstrap samples of the seeds, for statistics other than the mean."""
+INTERVALS = {"mean": stats.mean_interval, "iqm": stats.iqm_interval, "spread": stats.std_interval}
+FEWEST_DRAWN, DRAWS = 20, 2000
+"""Seeds from which on a bootstrap is believed, and its samples."""
 
 
 def export(run: RunDirectory) -> None:
@@ -91,48 +90,54 @@ def _fresh(run: RunDirectory, search: SeedSearch, configuration: Configuration) 
         known = search.contest.estimates.seed_values(configuration, configuration.rung, objective) if trained else None
         if fresh is None or (known is None and trained):
             continue
-        name, rng = label(objective), np.random.default_rng(0)
-        low, high = _interval(fresh, objective, rng)
-        row |= {f"fresh.{name}": summarise(fresh, objective), f"fresh_low.{name}": low, f"fresh_high.{name}": high}
+        found = {"fresh": with_interval(fresh, objective)}
         if known is not None:
-            gap, gap_low, gap_high = _gap(known, fresh, objective, rng)
-            row |= {f"gap.{name}": gap, f"gap_low.{name}": gap_low, f"gap_high.{name}": gap_high}
+            found["gap"] = optimism(summarise(known, objective), found["fresh"], objective)
+        for kind, values in found.items():
+            names = (f"{part}.{label(objective)}" for part in (kind, f"{kind}_low", f"{kind}_high"))
+            row |= {name: value for name, value in zip(names, values, strict=True) if math.isfinite(value)}
     return row
 
 
-def _interval(values: np.ndarray, objective: Objective, rng: np.random.Generator) -> tuple[float, float]:
-    """Of a statistic over seeds, values (N,), N >= 2: t interval of a mean, bootstrap percentiles of any other."""
-    if objective.over_seeds == "mean":
-        width = stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-        return float(values.mean() - width), float(values.mean() + width)
-    low, high = np.quantile(_resampled(values, objective, rng), _TAILS)
-    return float(low), float(high)
+def with_interval(values: np.ndarray, objective: Objective) -> tuple[float, float, float]:
+    """A statistic over seeds, values (N,), and its 95 % interval; NaN where these seeds do not give one.
+
+    Student's t of a mean, chi-square of a spread, exact of a rate; of any other statistic bootstrap percentiles, which
+    cover too little below ``FEWEST_DRAWN`` seeds.
+    """
+    value = summarise(values, objective)
+    if objective.over_seeds == "collapse_rate":
+        found = stats.rate_interval(round(value * len(values)), len(values))
+    elif (known := INTERVALS.get(objective.over_seeds)) is not None:
+        found = known(values)
+    elif len(values) >= FEWEST_DRAWN:
+        low, high = np.quantile(_resampled(values, objective), (0.025, 0.975))
+        return value, float(low), float(high)
+    else:
+        return value, math.nan, math.nan
+    return value, found.low, found.high
 
 
-def _gap(
-    known: np.ndarray, fresh: np.ndarray, objective: Objective, rng: np.random.Generator
-) -> tuple[float, float, float]:
-    """By how much the search (values (N,)) was better than the fresh seeds (M,), and its interval: Welch's of a
-    difference of means, bootstrap percentiles of any other statistic."""
+def optimism(
+    seen: float, fresh: tuple[float, float, float], objective: Objective
+) -> tuple[float, float, float]:  # fmt: skip
+    """By how much the value of a search was better than what fresh seeds give, with its interval.
+
+    ``seen`` is taken as it is, because it is what the search said: the interval is about how much too good that was,
+    and only the fresh seeds leave this open. For the best of 15 configurations, searched and confirmed with 3 / 5 / 8
+    seeds, it covers 95 / 95 / 95 % of normal, 89 / 88 / 89 % of skewed and 56 / 66 / 83 % of bimodal accuracies
+    (20 % collapse), as the t interval of a mean does.
+
+    Args:
+        fresh: the statistic on fresh seeds and the ends of its interval.
+    """
     sign = 1.0 if sense(objective) == "maximize" else -1.0
-    gap = sign * (summarise(known, objective) - summarise(fresh, objective))
-    if objective.over_seeds == "mean":
-        if not (np.ptp(known) or np.ptp(fresh)):
-            return gap, gap, gap
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of two samples one may be constant
-            ends = stats.ttest_ind(sign * known, sign * fresh, equal_var=False).confidence_interval(CONFIDENCE)
-        return gap, float(ends.low), float(ends.high)
-    drawn = sign * (_resampled(known, objective, rng) - _resampled(fresh, objective, rng))
-    low, high = np.quantile(drawn, _TAILS)
-    return gap, float(low), float(high)
+    value, low, high = (sign * (seen - one) for one in fresh)
+    return value, min(low, high), max(low, high)
 
 
-_TAILS = ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)
-
-
-def _resampled(values: np.ndarray, objective: Objective, rng: np.random.Generator) -> np.ndarray:
-    samples = rng.choice(values, size=(DRAWS, len(values)))
+def _resampled(values: np.ndarray, objective: Objective) -> np.ndarray:
+    samples = np.random.default_rng(0).choice(values, size=(DRAWS, len(values)))
     return np.array([summarise(sample, objective) for sample in samples])
 
 

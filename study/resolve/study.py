@@ -9,7 +9,7 @@ import time
 import uuid
 from pathlib import Path
 
-from analysis.records import SCHEMA_VERSION
+from analysis.io.records import SCHEMA_VERSION
 from study.catalog import STUDIES
 from study.ray_tune.resources import Machine, allocate
 from study.records.provenance import collect
@@ -71,7 +71,8 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
         configurations={trial.configuration: trial.params for trial in trials},
         mlflow_uri=resolve_uri(options.mlflow, Path("runs").absolute())[0], budget_min=options.budget_min,
         reported=study.reported, reported_source=study.reported_source, reported_setting=study.reported_setting,
-        contrasts=study.contrasts, origin=settings.origin,
+        contrasts=study.contrasts, claims=study.claims, origin=settings.origin,
+        looks=() if plan.search else ({trial.configuration: len(seeds) for trial in trials},),
         provenance=collect(
             command_line(), materials.data_hash, materials.weights_hash,
             settings.origin.source_hash if settings.origin else None,

@@ -17,7 +17,7 @@ from trainables.configs.names import aliases, nested
 from trainables.methods.hybrid import HybridRun, train
 from trainables.metrics.accuracy import all_logits
 
-HYBRID = [study for study in STUDIES.values() if study.trainable == "hybrid"]
+HYBRID = [study for study in STUDIES.values() if study.trainable.name == "hybrid"]
 
 
 def configured(name: str, label: str, profile: str = "paper", **settings: object) -> HybridConfig:

@@ -12,7 +12,7 @@ from commands import call
 from safetensors.torch import load_file, save_file
 from trained import tiny_run
 
-from analysis.records import read_run
+from analysis.io.records import read_run
 from study.commands.rerun import differences
 from study.records.run_directory import Outcome, RunDirectory, write_outcome
 
@@ -59,7 +59,7 @@ def test_a_finished_replica_is_bit_equal_and_left_a_run_to_compare(original, aga
     assert found(original, again) == []
     assert [seed for _, seed in again.replicas] == [1] and again.study.run_id != original.study.run_id
     code, out, err = call(capsys, "compare", original.path, again.path)
-    assert code == 0 and "identical" in out.splitlines()[1], out + err
+    assert code == 0 and out.splitlines()[1].startswith("- Bit-equal: "), out + err
 
 
 def test_a_doctored_row_is_named_with_its_gap(doctored, again) -> None:

@@ -28,10 +28,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Pa
 def test_the_terminal_shows_answer_tables_and_places(finished: Path) -> None:
     out, err = (finished / "out.txt").read_text(), (finished / "err.txt").read_text()
     for expected in (
-        "Accuracy by task", "Ablation after the last task", "6 of 6 replicas finished",
-        "also: what each change is worth, instability",
-        "mlflow server --host 127.0.0.1",
-        "tensorboard --logdir", "report/*.png", "report/index.html", "trials.parquet", "start-up",
+        "Configurations", "collapsed", "(frozen backbone)", "To settle differences of",
+        "lora-study ui run", "tensorboard --logdir", "report/*.png", "report/index.html",
+        "report/results.parquet", "trials.parquet", "start-up",
     ):  # fmt: skip
         assert expected in out
     assert "[6/6]" in err and "no GPU" in err
@@ -50,10 +49,10 @@ def test_records_are_complete(finished: Path) -> None:
     assert not rows.duplicated(["trial_id", "seed", "phase", "task", "epoch", "step", "name"]).any()
     study = json.loads((run_dir / "study.json").read_text())
     assert study["provenance"]["versions"]["torch"] and study["reported_source"]
-    assert (run_dir / "report" / "accuracy_by_task.png").stat().st_size > 10_000
+    assert (run_dir / "report" / "seeds.png").stat().st_size > 10_000
     assert len(list((run_dir / "checkpoints").glob("*/task_*.safetensors"))) == 6 * 4
     assert not [path for path in (run_dir / "checkpoints").rglob("*") if path.suffix in (".pkl", ".pt", ".pth")]
-    assert len(list((run_dir / "tensorboard").rglob("events.*"))) == 6
+    assert len(list((run_dir / "tensorboard").rglob("events.*"))) == 6 + 3
 
 
 def test_mlflow_has_trials_replicas_metrics_and_artifacts(finished: Path) -> None:
@@ -62,16 +61,18 @@ def test_mlflow_has_trials_replicas_metrics_and_artifacts(finished: Path) -> Non
     client = MlflowClient(f"sqlite:///{finished / 'runs' / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("nested_alpha")
     runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 3 + 6 and {run.info.status for run in runs} == {"FINISHED"}
+    assert len(runs) == 1 + 3 + 6 and {run.info.status for run in runs} == {"FINISHED"}
     replica = next(r for r in runs if r.data.tags.get("kind") == "replica")
     assert len(client.get_metric_history(replica.info.run_id, "eval/accuracy")) == 4
     assert client.list_artifacts(replica.info.run_id, "checkpoints")
     parent = client.get_run(replica.data.tags["mlflow.parentRunId"])
-    assert any(item.path.endswith(".png") for item in client.list_artifacts(parent.info.run_id))
+    assert len(client.get_metric_history(parent.info.run_id, "eval/accuracy/mean")) == 4
+    top = client.get_run(parent.data.tags["mlflow.parentRunId"])
+    assert "report/index.html" in {item.path for item in client.list_artifacts(top.info.run_id, "report")}
 
 
 def test_report_and_status_work_on_a_finished_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "Accuracy by task" in call(capsys, "report", finished / "run")[1]
+    assert "Configurations" in call(capsys, "report", finished / "run")[1]
     assert "6 finished" in call(capsys, "status", finished / "run")[1]
 
 
@@ -129,7 +130,7 @@ def test_resume_after_kill_9_gives_the_undisturbed_numbers(finished: Path, tmp_p
         repeated = database.execute(
             "select count(*) from (select 1 from metrics group by run_uuid, key, step having count(*) > 1)"
         ).fetchone()
-    assert states == [("FINISHED", 9)]
+    assert states == [("FINISHED", 10)]
     assert repeated == (0,)
 
 

@@ -54,7 +54,7 @@ def test_status_report_and_compare_work(new: Path, old: Path, capsys: pytest.Cap
     assert code == 0 and "final accuracy" in out, err
     assert json.loads((old / "study.json").read_text())["metrics"]["final_accuracy"]["direction"] == "maximize"
     code, out, err = call(capsys, "compare", old, new)
-    assert code == 0 and "identical" in out and "final final_accuracy" not in out, err
+    assert code == 0 and "bit-equal" in out and "final final_accuracy" not in out, err
 
 
 def test_a_resume_gives_final_metrics_to_a_replica_that_was_killed_at_its_end(new: Path, old: Path) -> None:

@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from search_spaces.dimensions import Choice, Float, Int
 from search_spaces.space import Space
-from study.records.importance import FEWEST, importances, position, shares
+from study.records.importance import FEWEST, exceeded_by_chance, importances, position, shares
 from study.search.racing import SeedSchedule
 from study.search.seed_search import SeedSearch
 from study.search.simulation import simulate
@@ -21,13 +22,30 @@ SPACE = Space(
         "warmup": Int(0, 20),
     }
 )
-DRAWS = 20
+WIDE = Space(
+    {
+        "lr": Float(1e-4, 1e-1, log=True),
+        "lr_slow": Float(1e-3, 1.0, log=True, ratio_to="lr"),
+        "reset": Choice(("zero", "reinit")),
+        "alpha": Float(0.0, 1.0, when={"reset": "zero"}),
+        "warmup": Int(0, 20),
+        "rank": Int(2, 32, log=True),
+    }
+)
+DRAWS, SEARCHES = 19, 40
 
 
-def searched(value, trials: int, enqueue=(), seed: int = 0) -> SeedSearch:
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.records.importance.DRAWN_TREES", 4)
+
+
+def searched(
+    value, trials: int, enqueue=(), seed: int = 0, space=SPACE, sampler="random", race="fixed:3"
+) -> SeedSearch:  # fmt: skip
     """A finished search of an objective (params, seed) -> value."""
     search = SeedSearch(
-        SPACE, [Objective(metric="accuracy")], sampler="random", schedule=SeedSchedule.parse("fixed:3"), trials=trials,
+        space, [Objective(metric="accuracy")], sampler=sampler, schedule=SeedSchedule.parse(race), trials=trials,
         enqueue=enqueue, seed=seed,
     )  # fmt: skip
     simulate(search, lambda params, seed: {"accuracy": value(params, seed)})
@@ -79,11 +97,30 @@ def test_what_moves_the_objective_is_beyond_chance_and_what_does_not_is_not() ->
 
 
 @pytest.mark.slow
-def test_of_pure_noise_little_is_beyond_chance_and_intervals_are_wide() -> None:
-    rows = [row for seed in range(6) for row in importances(searched(noise, trials=15, seed=seed), DRAWS)]
-    assert len(rows) == 24
-    assert sum(row["importance"] > row["chance"] for row in rows) <= 4  # 1.2 are expected
-    assert np.mean([row["high"] - row["low"] for row in rows]) > 0.2
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_without_any_effect_some_parameter_is_beyond_chance_in_one_search_of_twenty(monkeypatch, sampler: str) -> None:
+    monkeypatch.setattr("study.records.importance.TREES", 4)
+    named = 0
+    for number in range(SEARCHES):
+        rng = np.random.default_rng([1, number])
+        shift = rng.normal(size=4)  # of the seeds, which all configurations share
+        search = searched(lambda params, seed, rng=rng, shift=shift: float(rng.normal() + shift[seed]), trials=20,
+                          seed=number, space=WIDE, sampler=sampler, race="halving:2,4")  # fmt: skip
+        rows = importances(search, draws=19)
+        named += any(row["importance"] > row["chance"] for row in rows)
+    # A level for each parameter alone names one in 48 % of them.
+    assert named <= stats.binom.ppf(0.995, SEARCHES, 0.05)
+
+
+def test_one_more_draw_exceeds_the_level_with_the_probability_that_is_said() -> None:
+    assert exceeded_by_chance(range(19)) == 18 and exceeded_by_chance(range(39)) == 37
+    assert exceeded_by_chance(range(100)) == 95 and exceeded_by_chance(range(18)) == 1.0
+
+
+def test_a_ratio_is_named_as_one() -> None:
+    space = Space({"lr": Float(1e-4, 1e-1, log=True), "lr_slow": Float(1e-3, 1.0, log=True, ratio_to="lr")})
+    rows = importances(searched(lambda p, s: math.log(p["lr_slow"] / p["lr"]), trials=FEWEST, space=space), draws=1)
+    assert [row["parameter"] for row in rows] == ["lr_slow / lr", "lr"]
 
 
 @pytest.mark.slow
@@ -94,8 +131,8 @@ def test_the_same_search_gives_the_same_importances() -> None:
 
 def test_what_was_tried_first_does_not_count_and_too_few_say_nothing() -> None:
     first = [{"lr": 1e-2, "reset": "reinit", "warmup": n} for n in range(5)]
-    assert importances(searched(noise, trials=FEWEST + 4, enqueue=first), DRAWS) == []
-    rows = importances(searched(noise, trials=FEWEST + 5, enqueue=first), DRAWS)
+    assert importances(searched(noise, trials=FEWEST + 4, enqueue=first), 1) == []
+    rows = importances(searched(noise, trials=FEWEST + 5, enqueue=first), 1)
     assert {row["configurations"] for row in rows} == {FEWEST}
 
 
@@ -115,4 +152,4 @@ def test_the_unit_of_the_objective_does_not_matter() -> None:
 
 def test_of_many_configurations_some_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("study.records.importance.MOST", FEWEST)
-    assert {row["configurations"] for row in importances(searched(noise, trials=20), DRAWS)} == {FEWEST}
+    assert {row["configurations"] for row in importances(searched(noise, trials=20), 1)} == {FEWEST}
