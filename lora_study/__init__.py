@@ -5,12 +5,12 @@ One name that nobody else uses: a user's own ``study`` or ``analysis`` beside th
 
 from search_spaces.dimensions import Choice, Fixed, Float, Int
 from search_spaces.space import Space
-from study.spec import Confirmation, Contrast, Objective, Profile, Reported, SearchSpec, Study
+from study.spec import Claim, Confirmation, Contrast, Objective, Profile, Reported, SearchSpec, Study
 from trainables.errors import InputError
 from trainables.methods.plain import plain
 from trainables.registry import Metric, TrainableSpec
 
 __all__ = [
-    "Choice", "Confirmation", "Contrast", "Fixed", "Float", "InputError", "Int", "Metric", "Objective",
+    "Choice", "Claim", "Confirmation", "Contrast", "Fixed", "Float", "InputError", "Int", "Metric", "Objective",
     "Profile", "Reported", "SearchSpec", "Space", "Study", "TrainableSpec", "plain",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line: run, list, show, resume, status, report, compare, rerun, export, ui.
+"""The command line: run, list, show, resume, extend, status, report, compare, rerun, export, ui.
 
 Exit codes: 0 done, 1 some replicas failed, 2 bad input (one line), 130 interrupted. Results go to stdout, progress and
 logs to stderr.
@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from analysis.records import RecordsError
+from analysis.io.records import RecordsError
 from study.resolve.options import Options
 from study.search.options import SearchOptions
 from study.tracking.mlflow_connection import TrackingError
@@ -138,6 +138,30 @@ def resume(
 
 
 @app.command()
+def extend(
+    run_dir: RunDir,
+    seeds: Annotated[int, typer.Option(metavar="N", help="how many more; the next ones that did not run")],
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="CONFIGURATION", help="not of all configurations; repeatable")
+    ] = None,
+    allow_changes: Annotated[
+        bool, typer.Option("--allow-changes", help="also where code, data or versions are not those of the run")
+    ] = False,
+    address: Address = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="print what would be added and stop")] = False,
+    json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train more seeds of a finished run, in the same run; its intervals and verdicts are then those of a further look.
+
+    Whatever stops it, resume continues.
+    """
+    from study.commands.extend import extend as add_seeds
+
+    raise typer.Exit(add_seeds(run_dir, seeds, only or [], allow_changes, address, dry_run, json, quiet, STARTED))
+
+
+@app.command()
 def status(run_dir: RunDir) -> None:
     """How far the replicas of a run are."""
     from study.commands.status import status as print_status
@@ -146,29 +170,42 @@ def status(run_dir: RunDir) -> None:
 
 
 @app.command()
-def report(run_dir: RunDir) -> None:
+def report(
+    run_dir: RunDir,
+    margin: Annotated[
+        float | None, typer.Option(help="a difference that does not matter, in points; 1 where it is not given")
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(metavar="CONFIGURATION", help="what the others are compared with; default: the first")
+    ] = None,
+) -> None:
     """Write and show the closing report of a run again."""
     from study.commands.report import report as print_report
 
-    print_report(run_dir)
+    print_report(run_dir, margin, baseline)
 
 
 @app.command()
 def compare(
-    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="the run as it was")],
-    run_b: Annotated[Path, typer.Argument(metavar="RUN_B", help="the run that may have changed")],
-    rerun: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN", help="a rerun of RUN_A, to measure rerun noise; repeatable")
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN RUN...", help="run directories; the first is the baseline")
+    ],
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="compare with this run instead; one of them, or another")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="FILE.md", help="[RUN_B/report/compare_<run of RUN_A>.md]")
-    ] = None,
+    all_pairs: Annotated[
+        bool, typer.Option("--all-pairs", help="every run with every other, and the corrections for as many")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="also write what was found as Markdown")] = None,
     json: Annotated[bool, typer.Option("--json", help="results as JSON on stdout")] = False,
 ) -> None:
-    """What changed between two runs of the same configurations and seeds, and what moved the number."""
+    """What moved between runs of the same configurations: hyperparameter, seed, rerun, or code and environment.
+
+    A run of the same code on the same machine shows what a mere repetition changes.
+    """
     from study.commands.compare import compare_runs
 
-    compare_runs(run_a, run_b, rerun or [], out, json)
+    compare_runs(runs, baseline, all_pairs, out, json)
 
 
 @app.command()
@@ -191,14 +228,21 @@ def rerun(
 def export(
     run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="run directories; one for --peft")],
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="new or empty folder; for --parquet also an earlier data set")
-    ],
+        Path | None,
+        typer.Option(metavar="DIR", help="--parquet, --peft: new or empty folder; --parquet also an earlier data set"),
+    ] = None,
     parquet: Annotated[
         bool, typer.Option("--parquet", help="all runs as one data set: DIR/trials and DIR/metrics, partitioned")
     ] = False,
     peft: Annotated[
         bool, typer.Option("--peft", help="trained LoRA replicas as adapter folders that PEFT loads")
     ] = False,
+    rliable: Annotated[
+        Path | None, typer.Option(metavar="FILE.npz", help="scores by configuration, (seeds x runs), for rliable")
+    ] = None,
+    marl_eval: Annotated[
+        Path | None, typer.Option("--marl-eval", metavar="FILE.json", help="scores at every boundary, for marl-eval")
+    ] = None,
     replica: Annotated[
         str | None, typer.Option(metavar="REPLICA_ID", help="--peft: which one [the best finished one with LoRA]")
     ] = None,
@@ -209,29 +253,16 @@ def export(
     """Write runs, or trained LoRA replicas, for other tools.
 
     --parquet merges the records of many runs: DIR/trials/study=NAME/run_id=ID/trials.parquet and the same under
-    DIR/metrics. Exporting a run again replaces it. pandas: read_parquet("DIR/trials"); DuckDB: from
-    read_parquet("DIR/trials/**/*.parquet", hive_partitioning=true); polars: scan_parquet("DIR/trials",
-    hive_partitioning=True).
+    DIR/metrics. Exporting a run again replaces it. --rliable and --marl-eval take a run for a task.
     """
-    if parquet == peft:
-        raise InputError("export: one format is needed; allowed: --parquet or --peft")
-    if parquet:
-        if replica is not None or all_:
-            raise InputError("export: --replica and --all choose adapters; allowed with --peft only")
-        from study.commands.export import export_parquet
+    from study.commands.export import export_runs
 
-        export_parquet(run_dirs, out)
-        return
-    if len(run_dirs) > 1:
-        raise InputError(f"export --peft: {len(run_dirs)} run directories given; one is allowed")
-    from study.commands.export import export_peft  # torch and timm
-
-    export_peft(run_dirs[0], replica, all_, out)
+    export_runs(run_dirs, out, parquet, peft, rliable, marl_eval, replica, all_)
 
 
 @app.command()
 def ui(
-    run_dir: RunDir,
+    run_dir: Annotated[Path | None, typer.Argument(metavar="RUN_DIR", help="[the newest below runs/]")] = None,
     optuna: Annotated[bool, typer.Option("--optuna", help="a search in optuna-dashboard")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="curves in TensorBoard")] = False,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,

@@ -92,6 +92,27 @@ class Contrast(Frozen):
         return self
 
 
+class Claim(Frozen):
+    """An order that the notes claim: every configuration better than the next.
+
+    Attributes:
+        order: labels of configurations, best first.
+        metric: a final metric; "": the study's objective.
+        source: where it is claimed.
+    """
+
+    order: tuple[str, ...] = Field(min_length=2)
+    metric: str = ""
+    source: str = ""
+
+    @field_validator("order")
+    @classmethod
+    def _each_once(cls, order: tuple[str, ...]) -> tuple[str, ...]:
+        if twice := sorted({label for label in order if order.count(label) > 1}):
+            raise ValueError(f"a claimed order has each configuration once, not twice {', '.join(twice)}")
+        return order
+
+
 class Reported(Frozen):
     """Numbers that the notes report for one configuration: never measured here, always shown as reported."""
 
@@ -162,6 +183,7 @@ class Study(Frozen):
         reported_setting: its ``dataset`` and ``backbone`` by the names that profiles use.
         notes_command: options of the notes' command line -> what stands for them here; ``show`` prints it.
         contrasts: differences between configurations that answer the question, tested together.
+        claims: orders of configurations that the notes claim; the report says which hold.
     """
 
     name: str = Field(min_length=1)
@@ -177,6 +199,7 @@ class Study(Frozen):
     reported_setting: dict[str, str] = {}
     notes_command: dict[str, str] = {}
     contrasts: tuple[Contrast, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -204,6 +227,15 @@ class Study(Frozen):
         named = {label for contrast in self.contrasts for label in (*contrast.plus, *contrast.minus)}
         if unknown := named - set(self.configurations):
             raise ValueError(f"study {self.name!r}: contrasts name no configuration: {', '.join(sorted(unknown))}")
+        return self
+
+    @model_validator(mode="after")
+    def _claims_name_what_is_measured(self) -> "Study":
+        if unknown := {label for claim in self.claims for label in claim.order} - set(self.configurations):
+            raise ValueError(f"study {self.name!r}: claims name no configuration: {', '.join(sorted(unknown))}")
+        metrics = {claim.metric for claim in self.claims if claim.metric}
+        if unknown := {name for name in metrics if self.trainable.metric(name) is None}:
+            raise ValueError(f"study {self.name!r}: claims name no final metric: {', '.join(sorted(unknown))}")
         return self
 
     @model_validator(mode="after")

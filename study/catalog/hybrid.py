@@ -12,7 +12,7 @@ from study.catalog.reported import (
     WEEK5_SOURCE,
     WEEK6_COMMAND,
 )
-from study.spec import Contrast, Objective, Profile, SearchSpec, Study
+from study.spec import Claim, Contrast, Objective, Profile, SearchSpec, Study
 
 HELD_OUT = "temperature_fraction=0.02 of the training images are held out for a temperature; the notes trained on all"
 HELD_OUT_EMBEDDED = "temperature_fraction=0.1 of the training images are held out; the notes trained on all"
@@ -57,6 +57,7 @@ NORM: dict[str, Any] = {"method": "norm", "eta_min": 0.0}
 PARALLEL: dict[str, Any] = {"method": "hybrid_parallel", "eta_min": 1e-5}
 UNSCALED: dict[str, Any] = {"data.transform": "cifar_week3", "data.mean": (0.0,) * 3, "data.std": (1.0,) * 3}
 """What the notes' hybrid_parallel alone had: shifted pictures, pixels as they are."""
+_WEEK6_CLAIM = "notes seeds/002, best top-1: layerwise > LoRA-only > norm-only"
 CIFAR100 = {"dataset": "cifar100", "backbone": "vit_small_patch16_224"}
 
 register(
@@ -76,6 +77,7 @@ register(
             "embedded": HYBRID_EMBEDDED.model_copy(update={"departures": (*HYBRID_EMBEDDED.departures, *OF_PARALLEL)}),
             "paper": WEEK6_PAPER,
         },
+        claims=(Claim(order=("deep_lora", "lora", "norm"), source=_WEEK6_CLAIM),),
         reported=SEEDS_002,
         reported_source=SEEDS_002_SOURCE,
         reported_setting=CIFAR100,
@@ -93,6 +95,18 @@ register(
             for floor in ("1e-5", "0")
             for label, fields in {"deep_lora": DEEP_LORA, "lora": LORA, "norm": NORM}.items()
         },
+        contrasts=tuple(
+            Contrast(name=f"a floor for {label}", plus=(f"{label}, eta_min=1e-5",), minus=(f"{label}, eta_min=0",))
+            for label in ("deep_lora", "lora", "norm")
+        ),
+        claims=tuple(
+            Claim(order=order, source=f"{_WEEK6_CLAIM}; {floors}")
+            for floors, order in (
+                ("floors as in the notes", ("deep_lora, eta_min=1e-5", "lora, eta_min=0", "norm, eta_min=0")),
+                ("all floors 1e-5", ("deep_lora, eta_min=1e-5", "lora, eta_min=1e-5", "norm, eta_min=1e-5")),
+                ("no floors", ("deep_lora, eta_min=0", "lora, eta_min=0", "norm, eta_min=0")),
+            )
+        ),
         objective=Objective(metric="final_top1"),
         profiles={"embedded": HYBRID_EMBEDDED, "paper": WEEK6_PAPER},
         reported=SEEDS_002_BY_FLOOR,

@@ -5,7 +5,7 @@ from typing import Any
 from study.catalog.hybrid import FLIPPED, HELD_OUT, HELD_OUT_EMBEDDED
 from study.catalog.registry import register
 from study.catalog.reported import SEEDS_003, SEEDS_003_SOURCE
-from study.spec import Contrast, Objective, Profile, Study
+from study.spec import Claim, Contrast, Objective, Profile, Study
 
 # one rate and one weight decay for all that trains, as their configuration files have them: the hybrid's are LoRA's
 _DECAYED = {"weight_decay": 0.05, "weight_decay_lora": 0.05, "weight_decay_norm": 0.05}
@@ -30,6 +30,14 @@ _PAIRS = {
     "norms beside LoRA": ("hybrid_parallel", "lora"),
     "LoRA beside norms, both at LoRA's rate": ("hybrid_parallel", "norm"),
 }
+_HYBRID = "hybrid_as_in_week1"
+_ORDERS: tuple[tuple[str, tuple[str, ...], str, str], ...] = (
+    ("1 x 50", ("norm", "lora", _HYBRID), "", "NormTune wins early, the hybrid collapsed"),
+    ("5 x 50", ("lora", "norm", _HYBRID), "", "LoRA best, NormTune competitive, no gain of the hybrid"),
+    ("5 x 50", ("lora", "norm"), "final_ece_batch", "LoRA is slightly better calibrated"),
+    ("full epoch", ("lora", "norm"), "final_ece_batch", "LoRA is slightly better calibrated"),
+)
+"""Schedule, order of methods, metric and words of what week 1 claims."""
 
 register(
     Study(
@@ -46,6 +54,11 @@ register(
                      group=name)
             for name, (plus, minus) in _PAIRS.items()
             for schedule in _SCHEDULES
+        ),
+        claims=tuple(
+            Claim(order=tuple(f"{method}, {schedule}" for method in order), metric=metric,
+                  source=f"notes seeds/003: {words}")
+            for schedule, order, metric, words in _ORDERS
         ),
         objective=Objective(metric="final_top1"),
         profiles={

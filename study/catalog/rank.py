@@ -2,7 +2,7 @@
 
 from search_spaces.rank import RANK
 from study.catalog.registry import register
-from study.spec import Objective, Profile, SearchSpec, Study
+from study.spec import Claim, Objective, Profile, SearchSpec, Study
 
 _RANKS = (1, 2, 4, 8, 16, 32)
 # 752 steps, not SST-2's 10,500: quicker rates
@@ -25,6 +25,10 @@ register(
             **{f"r={rank}": {"method": "lora", "rank": rank, "scaling": "proportional"} for rank in _RANKS},
             "full": {"method": "full"},
         },
+        claims=(
+            Claim(order=("r=8", "r=1"), source="notes seeds/004: performance improves rapidly from r=1 to r=8"),
+            Claim(order=("full", "r=8", "head"), source="notes seeds/004: LoRA lies between head-only and full"),
+        ),
         objective=Objective(metric="final_top1"),
         profiles={"embedded": _RANK_EMBEDDED, "paper": _RANK_PAPER},
     )
@@ -40,6 +44,12 @@ register(
             for scaling, rule in {"proportional": "alpha=c r", "fixed": "alpha fixed"}.items()
             for rank in _RANKS
         },
+        claims=(
+            Claim(
+                order=("r=32, alpha=c r", "r=32, alpha fixed"),
+                source="notes seeds/004: a fixed alpha causes rank-dependent optimization issues",
+            ),
+        ),
         objective=Objective(metric="final_top1"),
         profiles={"embedded": _RANK_EMBEDDED, "paper": _RANK_PAPER},
     )

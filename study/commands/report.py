@@ -8,8 +8,8 @@ from study.records.search_table import export
 from study.terminal.summary import show
 
 
-def report(path: Path) -> None:
+def report(path: Path, margin: float | None = None, baseline: str | None = None) -> None:
     """Write the Parquet files and the report from what is there now, and print the report."""
     directory = RunDirectory.open(path.expanduser().absolute())
     export(directory)
-    show(build_report(directory.path), directory, None, [])
+    show(build_report(directory.path, margin, baseline), directory, None, [])

@@ -11,6 +11,7 @@ from rich.table import Table
 from search_spaces.dimensions import show as show_value
 from study.plugins import find_study, keep_source
 from study.ray_tune.resources import Machine, this_machine
+from study.records.lock import locked
 from study.records.run_directory import RunDirectory
 from study.resolve.options import Options
 from study.resolve.study import resolve
@@ -32,22 +33,29 @@ def run(options: Options, address: str, out: Path | None, as_json: bool, quiet: 
     if not quiet:
         for line in notices:
             print(line, file=sys.stderr)
-    directory = RunDirectory.create(path, study)
+    RunDirectory.create(path, study)
     keep_source(study.origin, path)
-    return _execute(directory, address, as_json, quiet, started)
+    with locked(path) as directory:
+        return train_and_report(directory, address, as_json, quiet, started)
 
 
 def resume(path: Path, address: str, as_json: bool, quiet: bool, started: float) -> int:
     """Train what is unfinished in a run directory, report. Returns the exit code.
 
     Raises:
-        InputError: no run directory, or no GPU where the run had one.
+        InputError: no run directory, no GPU where the run had one, or another command works on it.
     """
-    directory = RunDirectory.open(path.expanduser().absolute())
-    machine = _machine(address, directory.study.resources.device)
-    if directory.study.resources.device == "gpu" and not machine.gpus:
-        raise InputError(f"{path}: this run used GPUs and {machine.name} has none")
-    return _execute(directory, address, as_json, quiet, started)
+    with locked(path.expanduser().absolute()) as directory:
+        check_device(directory, address)
+        return train_and_report(directory, address, as_json, quiet, started)
+
+
+def check_device(directory: RunDirectory, address: str) -> None:
+    """Raises InputError where a run needs GPUs and there are none."""
+    device = directory.study.resources.device
+    machine = _machine(address, device)
+    if device == "gpu" and not machine.gpus:
+        raise InputError(f"{directory.path}: this run used GPUs and {machine.name} has none")
 
 
 def dry_run(options: Options, address: str, as_json: bool) -> None:
@@ -108,13 +116,15 @@ def _machine(address: str, device: str) -> Machine:
     return cluster()
 
 
-def _execute(directory: RunDirectory, address: str, as_json: bool, quiet: bool, started: float) -> int:
-    """Train what is unfinished, then report on everything."""
+def train_and_report(
+    directory: RunDirectory, address: str, as_json: bool, quiet: bool, started: float, retry: bool = True
+) -> int:
+    """Train what is unfinished, with ``retry`` also what failed, then report on everything. Returns the exit code."""
     from study.ray_tune.driver import execute  # ray and matplotlib are imported only by commands that need them
     from study.terminal.summary import show
 
     study = directory.study
-    finished = execute(directory, address, quiet, started)
+    finished = execute(directory, address, quiet, started, retry)
     if finished.interrupted or finished.out_of_budget:
         reason = "interrupted" if finished.interrupted else f"the budget of {study.budget_min:g} minutes is spent"
         print(

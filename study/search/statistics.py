@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field, field_serializer, field_validator
 from scipy import stats
 
-from analysis.objective_labels import objective_label
+from analysis.io.objective_labels import objective_label
 from study.resolved import Status
 from study.spec import Frozen, Objective
 from trainables.errors import InputError

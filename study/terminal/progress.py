@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from analysis.metrics import metric_info
+from analysis.io.metrics import metric_info
 from study.records.run_directory import Outcome
 from study.resolved import ResolvedStudy, TrialSpec
 

@@ -1,4 +1,4 @@
-"""What the user sees at the end: the report's tables and sentences, where the time went, where everything is."""
+"""What the user sees at the end: the answer and its table, where the time went, where everything is."""
 
 import textwrap
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from analysis.document import Report, Section
-from analysis.tables import Table
+from analysis.report import Report
+from analysis.report.tables import Table
 from study.records.run_directory import RunDirectory
 from study.terminal.progress import duration
 
@@ -67,30 +67,25 @@ def show(report: Report, run: RunDirectory, split: TimeSplit | None, warnings: l
     """Print the closing report to stdout."""
     console = Console()
     prose = min(console.width, PROSE_WIDTH) if console.is_terminal else PROSE_WIDTH
-    tables = report.tables
+    tables = [report.table] if report.table else []
     if not console.is_terminal or console.width < MIN_WIDTH:
         # Nobody can widen a file or a pipe: no cell is broken, and a narrow terminal wraps whole lines.
         console = Console(width=max(MIN_WIDTH, *map(_width, tables)) if tables else MIN_WIDTH)
 
-    def say(line: str, mark: str = "") -> None:
-        text = textwrap.fill(line, prose, initial_indent=mark, subsequent_indent=" " * len(mark), **AT_SPACES)
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    def say(line: str) -> None:
+        console.print(textwrap.fill(line, prose, **AT_SPACES), highlight=False, markup=False, soft_wrap=True)
 
     console.print()
     console.print(textwrap.fill(run.study.question, prose, **AT_SPACES), style="bold", highlight=False, markup=False)
     for line in report.answer:
         say(line)
-    if report.details:
-        console.print()
-        for line in report.details:
-            say(line, "- ")
-    for table in report.tables:
+    for table in tables:
         console.print()
         console.print(_rich(table, prose))
-    if report.sentences:
+    if report.next_step:
         console.print()
-        for line in report.sentences:
-            say(line, "- ")
+        for line in report.next_step:
+            say(line)
     console.print()
     for name, value in _places(report, run).items():
         console.print(f"{name:<12} {value}", highlight=False, markup=False, soft_wrap=True)
@@ -100,20 +95,6 @@ def show(report: Report, run: RunDirectory, split: TimeSplit | None, warnings: l
         console.print(f"warning: {line}", style="yellow", highlight=False, soft_wrap=True)
 
 
-def print_section(section: Section) -> None:
-    """Print sentences and tables to stdout, cells broken where the terminal, or ``MIN_WIDTH``, is narrower."""
-    console = Console()
-    console = Console(width=max(MIN_WIDTH, console.width) if console.is_terminal else MIN_WIDTH)
-    prose = min(console.width, PROSE_WIDTH)
-    console.print(section.title, style="bold", highlight=False, markup=False)
-    for line in section.sentences:
-        text = textwrap.fill(line, prose, initial_indent="- ", subsequent_indent="  ", **AT_SPACES)
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-    for table in section.tables:
-        console.print()
-        console.print(_rich(table, prose))
-
-
 def _places(report: Report, run: RunDirectory) -> dict[str, str]:
     def shown(path: Path) -> str:
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
@@ -121,16 +102,15 @@ def _places(report: Report, run: RunDirectory) -> dict[str, str]:
     more = ", ".join(section.title.lower() for section in report.sections)
     return {
         "page": f"{shown(report.page)}{f' (also: {more})' if more else ''}",
-        "pictures": f"{shown(report.page.parent)}/*.png",
+        "pictures": f"{shown(report.folder)}/*.png, *.svg",
+        "tables": f"{shown(report.folder)}/tables/*.csv, {shown(report.folder / 'results.parquet')}",
         "Markdown": shown(report.markdown),
         "records": ", ".join(
             shown(path)
             for name in ("trials", "metrics", "search", "importance")
             if (path := run.path / f"{name}.parquet").exists()
         ),
-        "MLflow": f"mlflow server --host 127.0.0.1 --backend-store-uri {run.study.mlflow_uri}"
-        if "://" in run.study.mlflow_uri and not run.study.mlflow_uri.startswith("http")
-        else run.study.mlflow_uri,
+        "MLflow": f"lora-study ui {shown(run.path)}",
         "TensorBoard": f"tensorboard --logdir {shown(run.path / 'tensorboard')}",
     }
 

@@ -19,6 +19,7 @@ from trainables.data.splits import Split, check, steps_per_epoch
 from trainables.metrics.accuracy import all_logits
 from trainables.metrics.calibration import calibrate, calibration_error, scores
 from trainables.metrics.diagnostics import GroupDiagnostics
+from trainables.metrics.references import without_training
 from trainables.models.vision import load_backbone
 from trainables.packs.bank import per_replica
 from trainables.packs.run import PackRun
@@ -67,7 +68,7 @@ class HybridRun(PackRun):
         for k, seed in enumerate(seeds):
             self.pack.initialise(k, generator(seed, "init"))
         self.train_input, self.test_input = image_inputs(data, backbone, config, self.device)
-        self.train_labels, self.test_labels = data.train.labels, data.test.labels
+        self.train_labels, self.test_labels, self.classes = data.train.labels, data.test.labels, data.classes
         self.optimizer = Updates(config, self.pack)
         self.masks = Masks(self.pack.bank, seeds)
         if config.lora_dropout:
@@ -141,6 +142,7 @@ class HybridRun(PackRun):
         if tested:
             test = self._logits(self.test_input, [torch.arange(len(self.test_labels))] * len(self.seeds))
             self.log_scores("eval", test, [self.test_labels] * len(self.seeds), epoch, self._scores)
+            self.log_references(without_training(self.test_labels, self.classes), epoch)
         self._log_diagnostics(epoch)
         if self.config.data.val_fraction:
             parts = [split.validation for split in self.splits]

@@ -18,6 +18,7 @@ from trainables.data.text_input import TextInput, bucketed_batches, text_logits
 from trainables.data.texts import TextData, known_text_classes, load_text
 from trainables.errors import InputError
 from trainables.metrics.calibration import scores
+from trainables.metrics.references import without_training
 from trainables.models.text import TextBackbone, load_text_backbone
 from trainables.models.text_notices import text_notices
 from trainables.packs.optim import BankOptimizer, decay_columns, linear_rates
@@ -141,7 +142,7 @@ class RankRun(PackRun):
             self.pack.initialise(k, generator(seed, "init"))
         self.train_input = TextInput(data.train_tokens, data.train_offsets, data.pad_id, self.device)
         self.test_input = TextInput(data.test_tokens, data.test_offsets, data.pad_id, self.device)
-        self.train_labels, self.test_labels = data.train_labels, data.test_labels
+        self.train_labels, self.test_labels, self.classes = data.train_labels, data.test_labels, data.classes
         self.epoch_steps = steps_per_epoch(config, len(self.splits[0][0]))
         self.all_steps = config.epochs * self.epoch_steps
         warmup = config.warmup_steps
@@ -202,6 +203,7 @@ class RankRun(PackRun):
     def measure(self, epoch: int) -> None:
         if self.config.evaluate == "test":
             self.log_scores("eval", self._test_logits(), [self.test_labels] * len(self.seeds), epoch, scores)
+            self.log_references(without_training(self.test_labels, self.classes), epoch)
         if self.config.trains_lora:
             norm = self.pack.delta_norm()
             for k in self.alive():

@@ -1,4 +1,4 @@
-"""Reference lines of a class-incremental run that need the frozen backbone's features alone.
+"""Reference lines: what the test labels alone give, and what the frozen backbone's features give.
 
 Features, and the joint head that is fitted on them, are the same for every replica, so they are computed once per node.
 """
@@ -61,6 +61,19 @@ class FrozenBackbone:
         digest = hashlib.sha256(rows.numpy().tobytes()).hexdigest()
         path = cached("joint_heads", [*self.identity, digest], fit)
         return accuracy(load_file(path / "head.safetensors")["predicted"], test_labels)
+
+
+def without_training(labels: Tensor, classes: int) -> dict[str, float]:
+    """Accuracies in [0, 1] that no look at the input is needed for.
+
+    Args:
+        labels: of the test set, int64 (n,), n >= 1.
+        classes: columns of the head.
+
+    Returns:
+        ``chance``: of drawing a class; ``majority``: of always naming the most frequent one.
+    """
+    return {"chance": 1 / classes, "majority": int(labels.bincount().max()) / len(labels)}
 
 
 def class_means(features: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -122,7 +122,7 @@ def _create(name: str, pretrained: bool = False, **options: Any) -> VisionTransf
 def _without_weights(name: str, **options: Any) -> VisionTransformer:
     plain = timm.models.is_model_in_modules(name.split(".")[0], ["vision_transformer"])
     with torch.device("meta"):
-        return _create(name, **options, **({"weight_init": "skip"} if plain else {}))
+        return _create(name, False, **options | ({"weight_init": "skip"} if plain else {}))
 
 
 def _load_weights(model: VisionTransformer, name: str, path: Path) -> None:

@@ -175,6 +175,11 @@ class PackRun(ABC):
         for k in self.alive():
             self.log_values(k, phase, score(logits[k], targets[k]), epoch)
 
+    def log_references(self, values: Mapping[str, float], position: int) -> None:
+        """Add reference lines, the same for every replica, after the last task or epoch; none before."""
+        for k in self.alive() if position == self.boundaries - 1 else ():
+            self.log_values(k, "reference", values, position)
+
     def log_timing(self, name: str, seconds: float, position: int) -> None:
         """Seconds of the pack, shared equally by its replicas."""
         for k in range(len(self.seeds)):

@@ -106,6 +106,7 @@ def test_rows_are_the_vocabulary_of_the_report(tiny_backbone: str, tmp_path: Pat
     expected |= {("eval", name) for name in ("top1", "ece", "ece_batch", "nll")}
     expected |= {("diagnostics", f"{kind}/{g}") for g in groups for kind in ("grad_norm", "update_norm", "grad_cosine")}
     expected |= {("diagnostics", "interference"), ("calibration", "temperature")}
+    expected |= {("reference", "chance"), ("reference", "majority")}
     expected |= {("calibration", f"{n}_{when}") for n in ("top1", "ece", "nll") for when in ("before", "after")}
     expected |= {("timing", f"{name}_s") for name in ("data", "train", "eval", "checkpoint", "step_time")}
     expected |= {("timing", name) for name in ("peak_memory_mib", "step_share_s", "pack")}
@@ -116,6 +117,16 @@ def test_rows_are_the_vocabulary_of_the_report(tiny_backbone: str, tmp_path: Pat
     assert len(values(rows, "train", "loss")) == 2 * 4  # 50 images in batches of 16
     assert values(rows, "calibration", "top1_after") == values(rows, "calibration", "top1_before")
     assert len(values(rows, "diagnostics", "grad_cosine/head")) == 1  # the first epoch has none to compare with
+
+
+def test_reference_lines_are_those_of_the_test_labels(tiny_backbone: str) -> None:
+    started = HybridRun(config(tiny_backbone, method="head"), (0, 1))
+    started.test_labels = torch.tensor([*range(10), *[3] * 30])  # classes of unequal sizes
+    started.measure(0)
+    assert not values(started.rows[0], "reference", "chance")  # there is another epoch
+    started.measure(1)
+    for rows in started.rows.values():
+        assert values(rows, "reference", "chance") == [0.1] and values(rows, "reference", "majority") == [31 / 40]
 
 
 def test_interference_is_measured_without_a_trace(tiny_backbone: str) -> None:
@@ -333,7 +344,7 @@ def test_a_search_never_scores_a_test_image_and_trains_the_same(tiny_backbone: s
     data = DATA.model_copy(update={"val_fraction": 0.2})
     tested = run(config(tiny_backbone, data=data), (3,), tmp_path / "tested")[3]
     searched = run(config(tiny_backbone, data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
-    assert not {"eval", "calibration"} & {row["phase"] for row in searched}
+    assert not {"eval", "calibration", "reference"} & {row["phase"] for row in searched}
     assert values(searched, "val", "top1") == values(tested, "val", "top1") and len(values(tested, "eval", "top1")) == 2
 
 

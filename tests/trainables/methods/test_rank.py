@@ -119,6 +119,7 @@ def test_rows_are_the_vocabulary_of_the_report(make, tmp_path: Path) -> None:
     expected = {("train", name) for name in ("loss", "lr/head", "lr/lora")}
     expected |= {(phase, name) for phase in ("eval", "val", "curve") for name in ("top1", "ece", "nll")}
     expected |= {("diagnostics", "delta_norm"), ("timing", "peak_memory_mib"), ("timing", "pack")}
+    expected |= {("reference", "chance"), ("reference", "majority")}
     expected |= {("timing", f"{name}_s") for name in ("data", "train", "eval", "checkpoint", "step_time", "step_share")}
     expected |= {
         ("final", name) for name in RANK if not name.startswith(("ece_batch", "final_ece_batch", "temperature"))
@@ -130,13 +131,25 @@ def test_rows_are_the_vocabulary_of_the_report(make, tmp_path: Path) -> None:
     assert len(values(rows, "train", "loss")) == 10 and len(values(rows, "eval", "top1")) == 2
 
 
+def test_reference_lines_are_those_of_the_test_labels(make, tmp_path: Path) -> None:
+    made = make(method="head")
+    labels = load_text(made.dataset, made.data, made.backbone).test_labels.tolist()
+    for own in run(made, (0, 1), tmp_path).values():
+        lines = [row for row in own if row["phase"] == "reference"]
+        assert {(row["name"], row["epoch"]) for row in lines} == {("chance", 1), ("majority", 1)}
+        assert values(own, "reference", "chance") == [0.5]
+        assert values(own, "reference", "majority") == [max(map(labels.count, (0, 1))) / len(labels)]
+    assert values(own, "reference", "majority")[0] > 0.5  # the classes are not equally frequent
+
+
 def test_a_search_does_not_see_test_texts(make, tmp_path: Path) -> None:
     data = TextDataConfig(max_length=24, val_fraction=0.2)
     tested = run(make(data=data), (3,), tmp_path / "tested")[3]
     searched = run(make(data=data, evaluate="validation"), (3,), tmp_path / "searched")[3]
-    assert not [row for row in searched if row["phase"] in ("eval", "curve")]
+    assert not [row for row in searched if row["phase"] in ("eval", "curve", "reference")]
     kept, also = (
-        [row for row in rows if row["phase"] not in ("eval", "curve", "final")] for rows in (tested, searched)
+        [row for row in rows if row["phase"] not in ("eval", "curve", "final", "reference")]
+        for rows in (tested, searched)
     )
     assert numbers(also) == numbers(kept)
     finals = {row["name"]: row["value"] for row in searched if row["phase"] == "final" and row["epoch"] == 1}

@@ -285,10 +285,8 @@ def test_a_small_study_ends_in_a_report(capsys, tmp_path, monkeypatch) -> None:
     assert code == 0, err
     assert max(map(len, out.splitlines())) <= 160
     report = build_report(tmp_path / "run")
-    assert [table.name for table in report.tables] == ["error_over_bound", "worst_gap", "scaling"]
-    assert len(report.tables[0].rows) == 9 and len(report.tables[2].rows) == 3
-    assert {path.name for path in report.pictures} == {"error_by_rank.png", "gap_by_step.png"}
-    assert all(path.stat().st_size > 10_000 for path in report.pictures)
-    assert report.answer[0].startswith("Training ends within 1 % of the Eckart-Young bound in all 36 cases")
-    starred = [row[0] for row in report.tables[0].rows if str(row[0]).endswith("*")]
-    assert starred == ["exact_rank, 3 *", "exact_rank, 6 *"]
+    tables = {table.name: table for table in report.tables}
+    assert {"configurations", "bound_met", "gaps", "way"} <= set(tables)
+    assert len(tables["gaps"].rows) == 9 and len(tables["way"].rows) == 2
+    assert all(path.is_file() for path in report.pictures) and len(report.pictures) >= 3
+    assert report.answer[0].startswith("All 36 cases")
