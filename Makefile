@@ -13,7 +13,7 @@ export MLFLOW_DISABLE_TELEMETRY ?= true
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help study test test-all check bench constraints clean python
+.PHONY: help study test test-all check bench statistics constraints clean python
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -35,6 +35,13 @@ check: $(VENV)/.stamp-test  ## lint, formatting, types
 bench: $(VENV)/.stamp-test  ## run the benchmarks; results in benchmarks/results
 	@set -e; for name in $(BENCHMARKS); do echo "$(PY) benchmarks/$$name.py"; $(PY) "benchmarks/$$name.py"; done
 
+# rliable is not a dependency, and wants an older pandas.
+statistics: $(VENV)/.stamp-test  ## measure how often the statistics are wrong: docs/statistics.md
+	$(PYTHON) -m venv $(VENV)-rliable
+	$(VENV)-rliable/bin/python -m pip install --quiet rliable 'pandas<3'
+	$(PY) benchmarks/error_rates.py --rliable $(VENV)-rliable/bin/python
+	rm -rf $(VENV)-rliable
+
 # Resolved in an empty environment. torch names the CUDA packages and the triton that fit it, so these are left out.
 constraints: python  ## resolve pyproject.toml again and write constraints.txt
 	rm -rf $(VENV)-constraints
@@ -47,7 +54,7 @@ constraints: python  ## resolve pyproject.toml again and write constraints.txt
 	rm -rf $(VENV)-constraints
 
 clean:  ## remove the environment and caches; studies under runs/ stay
-	rm -rf $(VENV) $(VENV)-constraints build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-constraints $(VENV)-rliable build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find study search_spaces trainables analysis tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 python:

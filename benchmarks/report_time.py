@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.records import write_metrics, write_trials
+from analysis.io.records import write_metrics, write_trials
 from study.records.provenance import hardware
 from trainables.metrics.continual import continual_finals
 from trainables.metrics.finals import epoch_finals

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 torch.set_num_threads(1)  # as in a worker: as many processes run tests as there are cores
 REPOSITORY = Path(__file__).resolve().parents[1]
-EMPTY = {".png": b"\x89PNG\r\n\x1a\n", ".svg": b"<svg></svg>"}
+EMPTY_PNG = b"\x89PNG\r\n\x1a\n"
 REAL_DATA = Path(os.environ.get("LORA_STUDY_REAL_DATA", REPOSITORY.parent / "shared"))
 
 
@@ -27,9 +27,8 @@ def pictures_undrawn(request: pytest.FixtureRequest):
     """Drawing is most of a report's time, and few tests look at a picture: those of modules that set ``DRAWN``."""
     with pytest.MonkeyPatch.context() as patch:
         if not getattr(request.module, "DRAWN", False):
-            patch.setattr(
-                "analysis.style.Picture.savefig", lambda picture, path, **how: path.write_bytes(EMPTY[path.suffix])
-            )
+            patch.setattr("vl_convert.vegalite_to_svg", lambda spec: "<svg></svg>")
+            patch.setattr("vl_convert.svg_to_png", lambda svg, scale: EMPTY_PNG)
         yield
 
 

@@ -56,7 +56,7 @@ def test_the_tree_is_true() -> None:
         names = [word for word in line.split() if word.endswith("/") and word.count("/") == 1]
         top = line.split()[0] if not line.startswith(" ") else top  # noqa: F821
         told |= {f"{top}{names[0]}"} if line.startswith(" ") else set(names)
-    rooms = {f"{path.relative_to(REPOSITORY).as_posix()}/" for top in ("study", "trainables") for path in
+    rooms = {f"{path.relative_to(REPOSITORY).as_posix()}/" for top in ("study", "trainables", "analysis") for path in
              (REPOSITORY / top).iterdir() if (path / "__init__.py").exists()}  # fmt: skip
     assert rooms == {name for name in told if name.count("/") == 2}
     assert all((REPOSITORY / name).is_dir() for name in told)

@@ -9,8 +9,8 @@ import pytest
 from conftest import REPOSITORY
 from synthetic import replica_rows, tuning_rows
 
-from analysis.records import METRICS_SCHEMA, SCHEMA_VERSION, TRIALS_SCHEMA
-from analysis.search_records import DYNAMIC, IMPORTANCE_SCHEMA, SEARCH_SCHEMA
+from analysis.io.records import METRICS_SCHEMA, SCHEMA_VERSION, TRIALS_SCHEMA
+from analysis.io.search_tables import DYNAMIC, IMPORTANCE_SCHEMA, SEARCH_SCHEMA
 from trainables.metrics.continual import continual_finals
 from trainables.metrics.finals import epoch_finals
 

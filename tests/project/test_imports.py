@@ -28,11 +28,14 @@ FORBIDDEN: dict[str, set[str]] = {
     "analysis": TRACKING_AND_SEARCH | MODELS | {"study", "trainables", "search_spaces"},
 }
 
-# Inside study: what each part may import of the others, besides itself. Arrows point down.
-LAYERS = (
-    {"run"}, {"cli"}, {"commands"}, {"resolve"}, {"ray_tune"}, {"terminal", "tracking"}, {"records"}, {"search"},
-    {"plugins"}, {"catalog"}, {"resolved"}, {"spec"},
-)  # fmt: skip
+# Inside a package: what each part may import of the others, besides itself. Arrows point down.
+LAYERS: dict[str, tuple[set[str], ...]] = {
+    "study": (
+        {"run"}, {"cli"}, {"commands"}, {"resolve"}, {"ray_tune"}, {"terminal", "tracking"}, {"records"}, {"search"},
+        {"plugins"}, {"catalog"}, {"resolved"}, {"spec"},
+    ),
+    "analysis": ({"compare", "report"}, {"export"}, {"charts"}, {"io", "stats"}),
+}  # fmt: skip
 RAY_ONLY_IN = "ray_tune"
 
 
@@ -66,42 +69,44 @@ def wrong_arrows(root: Path) -> list[str]:
     return wrong
 
 
-def part_of(path: Path, root: Path) -> str:
-    """Folder or module of study that a file belongs to."""
-    return path.relative_to(root / "study").parts[0].removesuffix(".py")
+def part_of(path: Path, package: Path) -> str:
+    """Folder or module of a package that a file belongs to."""
+    return path.relative_to(package).parts[0].removesuffix(".py")
 
 
-def wrong_arrows_in_study(root: Path) -> list[str]:
-    """Imports of ray outside of ``RAY_ONLY_IN``, and imports of a part of study that lies above or beside."""
-    level = {part: place for place, layer in enumerate(LAYERS) for part in layer}
+def wrong_arrows_inside(root: Path, package: str) -> list[str]:
+    """Imports of ray outside of ``RAY_ONLY_IN``, and imports of a part of a package that lies above or beside."""
+    level = {part: place for place, layer in enumerate(LAYERS[package]) for part in layer}
     wrong = []
-    for path in sorted((root / "study").rglob("*.py")):
-        own = part_of(path, root)
+    for path in sorted((root / package).rglob("*.py")):
+        own = part_of(path, root / package)
         if own == "__init__":
             continue
         for line, module in imported_modules(path.read_text(encoding="utf-8")):
             head, _, rest = module.partition(".")
             other = rest.split(".")[0]
             ray = head == "ray" and own != RAY_ONLY_IN
-            upward = head == "study" and other != own and level[other] <= level[own]
+            upward = head == package and other != own and level[other] <= level[own]
             if ray or upward:
-                wrong.append(f"{path.relative_to(root)}:{line}: study.{own} must not import {module}")
+                wrong.append(f"{path.relative_to(root)}:{line}: {package}.{own} must not import {module}")
     return wrong
 
 
 def test_arrows_point_the_right_way() -> None:
-    assert wrong_arrows(ROOT) == [] and wrong_arrows_in_study(ROOT) == []
+    assert wrong_arrows(ROOT) == []
+    assert {package: wrong_arrows_inside(ROOT, package) for package in LAYERS} == {package: [] for package in LAYERS}
 
 
-def test_every_part_of_study_has_a_place() -> None:
-    found = {part_of(path, ROOT) for path in (ROOT / "study").rglob("*.py")} - {"__init__"}
-    assert found == {part for layer in LAYERS for part in layer}
+@pytest.mark.parametrize("package", LAYERS)
+def test_every_part_of_a_package_has_a_place(package: str) -> None:
+    found = {part_of(path, ROOT / package) for path in (ROOT / package).rglob("*.py")} - {"__init__"}
+    assert found == {part for layer in LAYERS[package] for part in layer}
 
 
 def test_folders_and_modules_stay_small() -> None:
     modules = [path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"]
     folders = Counter(path.parent.relative_to(ROOT).as_posix() for path in modules)
-    assert {name: n for name, n in folders.items() if n > MOST_MODULES and name != "analysis"} == {}
+    assert {name: n for name, n in folders.items() if n > MOST_MODULES} == {}
     lines = {path.relative_to(ROOT).as_posix(): len(path.read_text().splitlines()) for path in modules}
     assert {name: n for name, n in lines.items() if n > MOST_LINES} == {}
 
@@ -109,18 +114,21 @@ def test_folders_and_modules_stay_small() -> None:
 @pytest.mark.parametrize(
     ("place", "statement"),
     [
-        ("search/planted.py", "from ray import tune"),
-        ("search/planted.py", "from study.records.run_directory import RunDirectory"),
-        ("records/planted.py", "import study.ray_tune.tuner"),
-        ("terminal/planted.py", "from study.tracking.tracker import Tracker"),
-        ("spec.py", "from study import catalog"),
+        ("study/search/planted.py", "from ray import tune"),
+        ("study/search/planted.py", "from study.records.run_directory import RunDirectory"),
+        ("study/records/planted.py", "import study.ray_tune.tuner"),
+        ("study/terminal/planted.py", "from study.tracking.tracker import Tracker"),
+        ("study/spec.py", "from study import catalog"),
+        ("analysis/stats/planted.py", "from analysis.io.records import Run"),
+        ("analysis/charts/planted.py", "import analysis.report.tables"),
     ],
 )
-def test_a_planted_wrong_import_inside_study_is_caught(tmp_path: Path, place: str, statement: str) -> None:
-    path = tmp_path / "study" / place
+def test_a_planted_wrong_import_inside_a_package_is_caught(tmp_path: Path, place: str, statement: str) -> None:
+    path = tmp_path / place
     path.parent.mkdir(parents=True)
     path.write_text(f"import math\n\n\ndef late():\n    {statement}\n")
-    assert [line.split(":")[:2] for line in wrong_arrows_in_study(tmp_path)] == [[f"study/{place}", "5"]]
+    found = wrong_arrows_inside(tmp_path, place.split("/")[0])
+    assert [line.split(":")[:2] for line in found] == [[place, "5"]]
 
 
 def test_the_four_packages_are_there() -> None:
@@ -156,7 +164,7 @@ def test_a_planted_wrong_import_is_caught(tmp_path: Path, package: str, statemen
 
 def test_right_imports_are_left_alone(tmp_path: Path) -> None:
     for package, source in {
-        "study": "import ray, optuna, mlflow\nfrom trainables import nested\nimport analysis.records",
+        "study": "import ray, optuna, mlflow\nfrom trainables import nested\nimport analysis.io.records",
         "trainables": "import torch\nfrom . import study\nfrom .ray import x",
         "search_spaces": "from search_spaces.nested import SPACE\nimport math",
         "analysis": "import pandas\nimport pyarrow.parquet",

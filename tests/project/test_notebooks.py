@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 
-from analysis import style
-from analysis.records import read_run
+from analysis.io.records import read_run
 from analysis.report import build_report
 
 FOLDER = REPOSITORY / "analysis" / "notebooks"
@@ -45,13 +44,10 @@ def test_the_exports_are_small_and_name_no_machine() -> None:
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] if name != "lora_rank" else []) for name in EXPORTS]
 )
-def test_the_exports_of_earlier_versions_are_still_reported(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(style, "DPI", 40)
+def test_the_exports_of_earlier_versions_are_still_reported(name: str, tmp_path: Path) -> None:
     run_dir = Path(shutil.copytree(FOLDER / "data" / name, tmp_path / name))
     report = build_report(run_dir)
-    assert len(report.answer) == 3 and report.tables
+    assert 1 <= len(report.answer) <= 3 and report.table and report.chart
     assert not re.search(r"\bnan\b", report.markdown.read_text(), re.IGNORECASE)
 
 
@@ -69,5 +65,5 @@ def test_it_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     nbclient.NotebookClient(notebook, timeout=250, resources={"metadata": {"path": str(tmp_path)}}).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     kinds = [kind for output in outputs for kind in output.get("data", {})]
-    assert kinds.count("image/png") >= (1 if name == "pareto" else 3) and "text/markdown" in kinds
+    assert kinds.count("image/png") >= 1 and {"text/html", "text/markdown"} & set(kinds)
     assert not [output for output in outputs if output.get("name") == "stderr"]
