@@ -16,6 +16,8 @@ from analysis.stats.looks import looks_of, over_looks, seeds_by_look, spend
 
 LEVEL = 0.05
 FEWEST_SEEDS = 3
+OF_ALL_CLASSES = ("final_accuracy", "final_val_accuracy", "final_top1", "final_val_top1", "best_top1", "best_val_top1")
+"""Metrics that the reference lines are values of: accuracies on all classes at the end."""
 FLOORS = ("frozen", "majority", "chance")
 """References that training has to leave; the first that was measured is the one that seeds can collapse below."""
 BETTER, WORSE, SAME, UNDECIDED = "better", "worse", "same", "undecided"
@@ -133,7 +135,7 @@ class Findings:
     @cached_property
     def references(self) -> pd.DataFrame:
         """Reference values of the replicas, in the unit that is shown."""
-        found = references(self.run) if self.metric.fraction else references(self.run).iloc[:0]
+        found = references(self.run) if self.metric.name in OF_ALL_CLASSES else references(self.run).iloc[:0]
         return found.assign(value=found["value"] * self.metric.scale)
 
     @cached_property

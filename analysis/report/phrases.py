@@ -90,7 +90,7 @@ def stuck_sentence(found: Findings) -> str:
     reference = next(iter(found.stuck.values()))
     labels = [label for label, name in found.stuck.items() if name == reference]
     which = _which(labels) if len(labels) <= MOST_NAMED else f"{len(labels)} of {len(found.labels)} configurations are"
-    return f"Warning: {which} no better than the {reference} in any seed."
+    return f"Warning: {which} not more than {margin_text(found)} above the {reference} in any seed."
 
 
 def collapse_sentence(found: Findings) -> str:
