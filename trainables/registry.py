@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
-from trainables.configs import HybridConfig, NestedConfig, RankConfig, TheoryConfig
+from trainables.configs import HybridConfig, NestedConfig, RankConfig, SemaConfig, TheoryConfig
 from trainables.configs.base import TrainableConfig
 from trainables.errors import InputError, first_line
-from trainables.metrics.finals import CONTINUAL, EPOCHS, RANK, THEORY, Metric
+from trainables.metrics.finals import CONTINUAL, EPOCHS, RANK, SEMA, THEORY, Metric
 
 if TYPE_CHECKING:  # torch
     from trainables.data.materials import Materials
@@ -88,6 +88,7 @@ PARAMETERS: dict[str, Metric] = {
 
 _BUILTIN: tuple[TrainableSpec, ...] = (
     TrainableSpec("nested", NestedConfig, "trainables.methods.nested", CONTINUAL, "continual"),
+    TrainableSpec("sema", SemaConfig, "trainables.methods.sema", SEMA, "sema"),
     TrainableSpec("hybrid", HybridConfig, "trainables.methods.hybrid", EPOCHS, "tuning"),
     TrainableSpec("theory", TheoryConfig, "trainables.methods.theory", THEORY, "theory"),
     TrainableSpec("rank", RankConfig, "trainables.methods.rank", RANK, "rank"),

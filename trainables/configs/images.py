@@ -111,8 +111,8 @@ class ClassIncrementalConfig(ImageConfig):
         return len(task_sizes(classes, self.init_cls, self.increment))
 
 
-class NestedConfig(ClassIncrementalConfig):
-    """Nested LoRA (seeds/000, seeds/001): a slow and a fast adapter side by side."""
+class FastSlowConfig(ClassIncrementalConfig):
+    """A slow and a fast adapter side by side (seeds/000, seeds/001)."""
 
     rank: int = noted(8, "rank", "nested_lora_rank", "ffn_num", ge=1, le=4096)
     lr_fast: float = noted(0.05, "lr_fast", "nested_lora_lr_fast", ge=0.0, le=100.0)
@@ -143,16 +143,29 @@ class NestedConfig(ClassIncrementalConfig):
     )
     consolidation_space: Literal["parameters", "function"] = "parameters"
     fast_reset: Literal["zero", "reinit"] = "zero"
-    placement: Literal["parallel", "linear"] = "parallel"
-    adapt_start_layer: int = Field(0, ge=0, description="first block with an adapter")
-    adapt_end_layer: int | None = Field(None, ge=0, description="last block with an adapter; default: the last")
-    layers: str = Field(EVERY_LINEAR_LAYER, description="regex over full module paths, for placement=linear")
-    lora_alpha: float = Field(16.0, gt=0.0, le=65_536.0, description="placement=linear scales by lora_alpha / rank")
 
     @field_validator("consolidation_method", mode="before")
     @classmethod
     def _names_of_the_notes(cls, value: Any) -> Any:
         return {"task_arithmetic": "sum", "pam": "sign_matched"}.get(value, value)
+
+    def boundaries(self, classes: int) -> int:
+        tasks = super().boundaries(classes)
+        if self.consolidation and self.consolidation_interval > tasks:
+            raise InputError(
+                f"consolidation_interval={self.consolidation_interval}: the run has {tasks} tasks; allowed: 1..{tasks}"
+            )
+        return tasks
+
+
+class NestedConfig(FastSlowConfig):
+    """Nested LoRA (seeds/000, seeds/001) in every block of a backbone."""
+
+    placement: Literal["parallel", "linear"] = "parallel"
+    adapt_start_layer: int = Field(0, ge=0, description="first block with an adapter")
+    adapt_end_layer: int | None = Field(None, ge=0, description="last block with an adapter; default: the last")
+    layers: str = Field(EVERY_LINEAR_LAYER, description="regex over full module paths, for placement=linear")
+    lora_alpha: float = Field(16.0, gt=0.0, le=65_536.0, description="placement=linear scales by lora_alpha / rank")
 
     @model_validator(mode="after")
     def _function_space_needs_linear_factors(self) -> Self:
@@ -171,11 +184,3 @@ class NestedConfig(ClassIncrementalConfig):
                 f"adapt_end_layer={self.adapt_end_layer}: adapt_start_layer={self.adapt_start_layer} or more is allowed"
             )
         return self
-
-    def boundaries(self, classes: int) -> int:
-        tasks = super().boundaries(classes)
-        if self.consolidation and self.consolidation_interval > tasks:
-            raise InputError(
-                f"consolidation_interval={self.consolidation_interval}: the run has {tasks} tasks; allowed: 1..{tasks}"
-            )
-        return tasks

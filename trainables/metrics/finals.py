@@ -76,6 +76,13 @@ CONTINUAL: dict[str, Metric] = {
     "average_incremental_val_accuracy": _fraction(label="average incremental held-out accuracy", held_out=True),
     **COSTS,
 }
+SEMA: dict[str, Metric] = {
+    **CONTINUAL,
+    "adapters_grown": Metric("minimize", "adapters", low=0.0, label="adapters grown", held_out=True),
+    "added_params": Metric("minimize", "parameters", low=0.0, label="parameters added", held_out=True),
+    "adapters/*": Metric("minimize", "adapters", low=1.0, label="adapters of a block", held_out=True),
+    "final_routing/*": _fraction(label="another routing at inference"),
+}
 EPOCHS: dict[str, Metric] = {
     "final_top1": _fraction(label="final top-1", front=1),
     "best_top1": _fraction(label="best top-1"),

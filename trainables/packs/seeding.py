@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import numpy as np
 import torch
 
-Stream = Literal["init", "order", "augmentation", "split", "dropout", "data"]
+Stream = Literal["init", "order", "augmentation", "split", "dropout", "data", "routing"]
 STREAMS: tuple[Stream, ...] = get_args(Stream)
 
 _WORDS = 624
