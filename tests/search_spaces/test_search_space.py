@@ -9,12 +9,18 @@ from search_spaces.dimensions import Choice, Fixed, Float, Int, SpaceError, pars
 from search_spaces.hybrid import HYBRID
 from search_spaces.nested import NESTED
 from search_spaces.rank import RANK
+from search_spaces.sema import SEMA
 from search_spaces.space import Space
 from study.search.samplers import Sampler
-from trainables.configs import HybridConfig, NestedConfig, RankConfig
+from trainables.configs import HybridConfig, NestedConfig, RankConfig, SemaConfig
 from trainables.configs.names import aliases
 
-SPACES = {"nested": (NESTED, NestedConfig), "hybrid": (HYBRID, HybridConfig), "rank": (RANK, RankConfig)}
+SPACES = {
+    "nested": (NESTED, NestedConfig),
+    "hybrid": (HYBRID, HybridConfig),
+    "rank": (RANK, RankConfig),
+    "sema": (SEMA, SemaConfig),
+}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +162,21 @@ def test_every_drawn_point_is_a_valid_configuration(name: str) -> None:
         keys.add(space.key(point))
         assert space.key(space.point(fields)) == space.key(point)
     assert len(keys) == 60
+
+
+def test_sema_has_only_the_dimensions_of_what_grows_and_of_its_adapter() -> None:
+    flat = SemaConfig.model_validate({}).model_dump()
+    fields = {name: flat[name] for name in SEMA.dimensions}
+    nested = {"lr_fast", "lr_slow", "update_interval_slow", "consolidation"}
+    one_part, of_rank = ({"ffn_num"}, {"rank"})
+    for kind, there in (("adaptmlp", one_part), ("convpass", one_part), ("lora", of_rank),
+                        ("nested_lora", of_rank | nested)):  # fmt: skip
+        point = SEMA.point(fields | {"ffn_adapter_type": kind})
+        assert set(point) & (one_part | of_rank | nested) == there, kind
+    consolidated = SEMA.point(fields | {"ffn_adapter_type": "nested_lora", "consolidation": True})
+    assert "consolidation_alpha" in consolidated and consolidated["lr_slow"] == pytest.approx(0.1)  # the ratio
+    alone = SEMA.point(fields | {"expansion": "off"})
+    assert set(alone) == {"expansion", "adapter_input", "ffn_adapter_type", "ffn_num", "init_lr"}
 
 
 @pytest.mark.parametrize("name", SPACES)
