@@ -5,19 +5,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from study.catalog import STUDIES
 from study.resolve.keys import own_name, seeds
-from trainables.configs.names import flatten
+from trainables.configs.names import aliases, flatten
 from trainables.errors import InputError
 from trainables.registry import TrainableSpec
 
-NOTES_DATASETS = {"cifar224": "cifar100", "cifar100": "cifar100", "cifar10": "cifar10", "imagenetr": "imagenet-r"}
+NOTES_DATASETS = {"cifar224": "cifar100", "imagenetr": "imagenet-r", "imageneta": "imagenet-a"}
 NOTES_BACKBONES = {
     "pretrained_vit_b16_224_nested_lora": "vit_base_patch16_224",
     "pretrained_vit_b16_224_adapter": "vit_base_patch16_224",
     "pretrained_vit_b16_224_in21k_adapter": "vit_base_patch16_224.augreg_in21k",
     "vit_base_patch16_224_in21k": "vit_base_patch16_224.augreg_in21k",
 }
-NOTES_MODELS = {"nested_lora": "nested"}
+NOTES_MODELS = {"nested_lora": "nested", "sema": "sema"}
 """``model_name`` of a notes' file -> the trainable that is meant."""
 NOTES_ONLY = frozenset(
     ["prefix", "device", "num_workers", "print_forget", "init_epoch", "tuned_epoch", "ffn_adapt", "ffn_option",
@@ -25,8 +26,13 @@ NOTES_ONLY = frozenset(
      "prompt_token_num", "exp_threshold", "detect_batch_size", "rd_epoch", "rd_lr", "rd_dim", "buffer_size",
      "nested_lora_eval_ablation"]
 )  # fmt: skip
-"""Keys of the notes' JSON files on which nothing here depends: the mixture around nested LoRA, file names, devices.
-Every ablation is measured anyway."""
+"""Keys of the notes' JSON files on which nothing depends where a method does not have them: the mixture around nested
+LoRA, file names, devices. Every ablation is measured anyway."""
+NOTES_BESIDE: dict[str, dict[str, tuple[str, ...]]] = {
+    "nested": {"ffn_num": ("nested_lora_rank", "rank"), "func_epoch": ("epochs",)},
+    "sema": {"epochs": ("func_epoch",)},
+}
+"""Of two keys for one field, the one that the notes' code does not read, and those that it reads, by trainable."""
 NOTES_REFUSED: dict[str, tuple[Any, ...]] = {
     "memory_size": (0,), "memory_per_class": (0,), "fixed_memory": (False,), "moe_mode": (False, None, "none"),
     "moe_val_ratio": (0, 0.0, None), "fast_lr_multipliers": (None, [], [1], [1.0]), "nb_tasks": (None, 1),
@@ -73,13 +79,13 @@ def read_config(path: Path, spec: TrainableSpec) -> ConfigFile:
             result.dataset = NOTES_DATASETS.get(value, value)
         elif key in ("backbone", "backbone_type"):
             result.backbone = NOTES_BACKBONES.get(value, value)
-        elif key in ("model_name", "ffn_adapter_type", "shuffle"):
+        elif key in ("model_name", "shuffle") or (key == "ffn_adapter_type" and key not in aliases(spec.config)):
             continue
         elif key in NOTES_REFUSED:
             if value not in NOTES_REFUSED[key]:
                 raise InputError(f"{where} {key}={value}: rehearsal and several fast adapters do not exist here")
             result.unused.append(key)
-        elif key in NOTES_ONLY or _said_otherwise(key, content):
+        elif _said_otherwise(key, content, spec.name) or (key in NOTES_ONLY and key not in aliases(spec.config)):
             result.unused.append(key)
         else:
             known_elsewhere = ("seed", "backbone_type", "model_name", "shuffle", *NOTES_ONLY, *NOTES_REFUSED)
@@ -98,14 +104,16 @@ def _check_method(content: dict[str, Any], trainable: str, where: str) -> None:
     model, adapter = content.get("model_name"), content.get("ffn_adapter_type")
     if model is not None and model not in NOTES_MODELS:
         raise InputError(f"{where} model_name={model}: no such method here; allowed: {', '.join(NOTES_MODELS)}")
-    if adapter not in (None, "nested_lora"):
-        raise InputError(f"{where} ffn_adapter_type={adapter}: no such adapter here; allowed: nested_lora")
     if model is not None and NOTES_MODELS[model] != trainable:
-        raise InputError(f"{where} model_name={model}: this study trains {trainable!r}, not {NOTES_MODELS[model]!r}")
+        takers = ", ".join(name for name, study in STUDIES.items() if study.trainable.name == NOTES_MODELS[model])
+        raise InputError(
+            f"{where} model_name={model}: this study trains {trainable!r}, not {NOTES_MODELS[model]!r}; allowed for: "
+            f"{takers}"
+        )
+    if trainable != "sema" and adapter not in (None, "nested_lora"):
+        raise InputError(f"{where} ffn_adapter_type={adapter}: no such adapter here; allowed: nested_lora")
 
 
-def _said_otherwise(key: str, content: dict[str, Any]) -> bool:
-    """Whether a key of the mixture stands beside the one that nested LoRA reads."""
-    return (key == "ffn_num" and ("nested_lora_rank" in content or "rank" in content)) or (
-        key == "func_epoch" and "epochs" in content
-    )
+def _said_otherwise(key: str, content: dict[str, Any], trainable: str) -> bool:
+    """Whether the key that the method reads stands beside this one."""
+    return any(read in content for read in NOTES_BESIDE.get(trainable, {}).get(key, ()))

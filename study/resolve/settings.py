@@ -26,6 +26,7 @@ class Settings:
         texts: field -> the text that ``--set`` gives it; a range of a search is such a text.
         asked: label -> fields of the configurations, in order: the study's, or those of ``--config``.
         from_files: they are those of ``--config``.
+        named: label -> the data set that its file names.
         seeds: those that were asked for; None: as the profile or the search has them.
         notices: for the user, one line each.
     """
@@ -41,6 +42,7 @@ class Settings:
     texts: dict[str, str]
     asked: dict[str, dict[str, Any]]
     from_files: bool
+    named: dict[str, str]
     seeds: tuple[int, ...] | None
     notices: list[str]
 
@@ -70,6 +72,7 @@ def settle(options: Options, machine: Machine) -> Settings:
         texts={name: pair.partition("=")[2] for name, pair in zip(given, options.settings, strict=True)},
         asked={file.label: file.settings for file in files} or asked,
         from_files=bool(files),
+        named={file.label: file.dataset for file in files if file.dataset},
         seeds=_seeds(options, files),
         notices=notices,
     )  # fmt: skip

@@ -8,9 +8,11 @@ import sys
 import time
 import uuid
 from pathlib import Path
+from typing import Any
 
 from analysis.io.records import SCHEMA_VERSION
 from study.catalog import STUDIES
+from study.catalog.reported_sema import SEMA_FILES, SEMA_FILES_SOURCE
 from study.ray_tune.resources import Machine, allocate
 from study.records.provenance import collect
 from study.resolve.configurations import Plan, check_space, plan_configurations, plan_space
@@ -52,6 +54,7 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
     method = spec.load()
     configs = list(plan.configs.values()) or [validated(spec.config, plan.base)]
     materials = method.materials(configs, load_data)
+    _check_classes(settings, configs, materials.classes)
 
     def count(config: TrainableConfig) -> tuple[int, int]:
         return method.count_parameters(config, materials.classes)
@@ -70,7 +73,7 @@ def resolve(options: Options, machine: Machine, load_data: bool = True) -> tuple
         objective=study.objective.directed(spec), trials=tuple(trials), resources=resources,
         configurations={trial.configuration: trial.params for trial in trials},
         mlflow_uri=resolve_uri(options.mlflow, Path("runs").absolute())[0], budget_min=options.budget_min,
-        reported=study.reported, reported_source=study.reported_source, reported_setting=study.reported_setting,
+        **_reported(settings), reported_setting=study.reported_setting,
         contrasts=study.contrasts, claims=study.claims, origin=settings.origin,
         looks=() if plan.search else ({trial.configuration: len(seeds) for trial in trials},),
         provenance=collect(
@@ -103,6 +106,31 @@ def _plan(settings: Settings, options: Options) -> Plan:
     named += [("constraint", parse_constraint(text, search.objectives).objective.metric) for text in search.constraints]
     check_metrics(named, spec)
     return plan_space(settings, search)
+
+
+def _reported(settings: Settings) -> dict[str, Any]:
+    """Reported numbers and their source: those of published configuration files where these run, else the study's."""
+    files = settings.asked if settings.from_files and settings.spec.name == "sema" else {}
+    if known := tuple(SEMA_FILES[label] for label in files if label in SEMA_FILES):
+        return {"reported": known, "reported_source": SEMA_FILES_SOURCE}
+    return {"reported": settings.study.reported, "reported_source": settings.study.reported_source}
+
+
+def _check_classes(settings: Settings, configs: list[TrainableConfig], classes: int) -> None:
+    """Raises InputError where a folder has another number of classes than the data set that a file names."""
+    from trainables.data.images import KNOWN_CLASSES, OF_FOLDERS
+
+    if settings.dataset in KNOWN_CLASSES or any(
+        getattr(getattr(config, "data", None), "classes", None) for config in configs
+    ):
+        return
+    for label, named in settings.named.items():
+        expected = (KNOWN_CLASSES | OF_FOLDERS).get(named, classes)
+        if expected != classes:
+            raise InputError(
+                f"--config {label}.json: {named} has {expected} classes, {settings.dataset} has {classes}; other data "
+                "are allowed with --set data.classes=START:STOP:STEP, which says that they are meant"
+            )
 
 
 def _seeds(settings: Settings, plan: Plan) -> tuple[tuple[int, ...], tuple[int, ...]]:

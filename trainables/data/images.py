@@ -26,6 +26,8 @@ HUB = {
 OWN_DATASET = "glyphs100"
 NAMES = (OWN_DATASET, *HUB)
 KNOWN_CLASSES = {OWN_DATASET: 100, "cifar100": 100, "cifar10": 10, "imagenet-r": 200}
+OF_FOLDERS = {"imagenet-a": 200, "vtab": 50}
+"""Data sets that the notes name and that come as image folders alone: number of classes."""
 CACHE_VERSION = 2
 LEAST_BOUND = 512
 """Pixels of the shorter side that a cached picture may have at least, whatever the backbone's input size."""
@@ -97,6 +99,11 @@ def _identify(dataset: str) -> Source:
         splits = load_folder(folder, "a Hugging Face Parquet folder or an image folder", **how)
         image, label = _columns(dataset, splits)
         return Source(hash_folder(folder), splits, image, label)
+    if dataset in OF_FOLDERS:
+        raise InputError(
+            f"dataset {dataset!r}: comes as an image folder; pass it with --dataset PATH, train/ and test/ with a "
+            f"folder of images for each of its {OF_FOLDERS[dataset]} classes"
+        )
     if dataset not in HUB and dataset.count("/") != 1 or dataset.startswith((".", "/", "~")):
         raise InputError(
             f"dataset {dataset!r}: neither a folder nor a known name; allowed: {', '.join(NAMES)}, a hub name "

@@ -96,7 +96,8 @@ def test_class_order_follows_the_seed_of_the_file(tmp_path: Path, seeds: list, s
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model_name": "sema"}, "model_name=sema: no such method here; allowed: nested_lora"),
+        ({"model_name": "sema"}, "model_name=sema: this study trains 'nested', not 'sema'; allowed for: sema_nested, "),
+        ({"model_name": "l2p"}, "model_name=l2p: no such method here; allowed: nested_lora, sema"),
         ({"ffn_adapter_type": "adaptmlp"}, "ffn_adapter_type=adaptmlp: no such adapter here; allowed: nested_lora"),
         ({"memory_size": 2000}, "memory_size=2000: rehearsal and several fast adapters do not exist here"),
         ({"moe_mode": True, "nb_tasks": 10}, "moe_mode=True: rehearsal and several fast adapters do not exist here"),
