@@ -5,13 +5,20 @@ Every field may be given under its own name or under the name that the experimen
 
 from trainables.configs.base import TestedConfig, TrainableConfig
 from trainables.configs.hybrid import HybridConfig, Policy
-from trainables.configs.images import ClassIncrementalConfig, DataConfig, ImageConfig, NestedConfig, task_sizes
+from trainables.configs.images import (
+    ClassIncrementalConfig,
+    DataConfig,
+    FastSlowConfig,
+    ImageConfig,
+    NestedConfig,
+    task_sizes,
+)
 from trainables.configs.sema import SemaConfig
 from trainables.configs.texts import RankConfig, TextDataConfig
 from trainables.configs.theory import Teacher, TheoryConfig
 
 __all__ = [
-    "ClassIncrementalConfig", "DataConfig", "HybridConfig", "ImageConfig", "NestedConfig", "Policy",
+    "ClassIncrementalConfig", "DataConfig", "FastSlowConfig", "HybridConfig", "ImageConfig", "NestedConfig", "Policy",
     "RankConfig", "SemaConfig", "Teacher", "TestedConfig", "TextDataConfig", "TheoryConfig", "TrainableConfig",
     "task_sizes",
 ]  # fmt: skip

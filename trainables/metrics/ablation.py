@@ -4,7 +4,7 @@ from torch import Tensor
 
 from trainables.data.image_input import ImageInput
 from trainables.metrics.accuracy import predict, predict_frozen
-from trainables.packs.replicas import Pack
+from trainables.packs.replicas import AdapterPack
 from trainables.peft.lora import Contribution
 
 
@@ -25,7 +25,7 @@ class Ablation:
     """
 
     def __init__(
-        self, pack: Pack, source: ImageInput, frozen: Tensor, indices: list[Tensor], seen: int, batch_size: int
+        self, pack: AdapterPack, source: ImageInput, frozen: Tensor, indices: list[Tensor], seen: int, batch_size: int
     ) -> None:
         self.pack, self.source, self.indices, self.seen, self.batch_size = pack, source, indices, seen, batch_size
         self.slow_changed = self.fast_changed = False
@@ -37,14 +37,15 @@ class Ablation:
     def measure(self, when: str) -> dict[str, list[Tensor]]:
         """Predicted columns of every variant ``before`` or ``after`` consolidation: name -> one (n_k,) per replica."""
         pack = self.pack
-        changed = {"fast": self.fast_changed, "slow": self.slow_changed}
-        variants = {"frozen": (), "fast": ("fast",), "slow": ("slow",), "combined": ("fast", "slow")}
+        changed = {"fast": self.fast_changed, "slow": self.slow_changed}  # nothing else ever is
+        alone = {part: (part,) for part in ("fast", "slow") if "fast" in pack.parts}
+        variants: dict[str, tuple[str, ...]] = {"frozen": (), **alone, "combined": pack.parts}
         loud = {part for part in pack.parts if not pack.silent(part)}
         self.contribution = Contribution(pack.replicas, pack.device) if loud == {"fast", "slow"} else None
         results = {}
         for name, wanted in variants.items():
             used = tuple(part for part in wanted if part in loud)
-            key = tuple((part, when == "after" and changed[part]) for part in used)
+            key = tuple((part, when == "after" and changed.get(part, False)) for part in used)
             if key not in self._known:
                 contribution = self.contribution if name == "combined" else None
                 self._known[key] = predict(

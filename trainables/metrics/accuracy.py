@@ -8,12 +8,12 @@ from torchmetrics.functional.classification import multiclass_accuracy
 
 from trainables.data.image_input import ImageInput
 from trainables.data.splits import padded_batches
-from trainables.packs.replicas import Pack, Replicas
+from trainables.packs.replicas import AdapterPack, Replicas
 from trainables.peft.lora import Contribution
 
 
 @torch.inference_mode()
-def frozen_features(pack: Pack, source: ImageInput, batch_size: int) -> Tensor:
+def frozen_features(pack: AdapterPack, source: ImageInput, batch_size: int) -> Tensor:
     """Features of every image through the frozen backbone alone, (N, D)."""
     pack.bank.rows = slice(0, 1)  # without adapters every replica is the same function
     with pack.active(()):
@@ -34,8 +34,9 @@ def all_logits(
         if contribution is not None:
             contribution.valid = valid
         for rows in pack.passes():
-            features = pack.features(source.batch(chunk[rows].flatten()))
-            chunks.append((rows, pack.logits(features, columns).cpu()))
+            if not bool(valid[rows].any()):  # what a replica draws in a pass may not depend on longer neighbours
+                continue
+            chunks.append((rows, pack.logits(pack.tested(source, chunk[rows]), columns).cpu()))
     joined = [torch.cat([found[k - rows.start] for rows, found in chunks if rows.start <= k < rows.stop])
               for k in range(pack.replicas)]  # fmt: skip
     return [joined[k][: len(own)] for k, own in enumerate(indices)]
@@ -43,7 +44,7 @@ def all_logits(
 
 @torch.inference_mode()
 def predict(
-    pack: Pack, source: ImageInput, indices: Sequence[Tensor], parts: Sequence[str], seen: int, batch_size: int,
+    pack: AdapterPack, source: ImageInput, indices: Sequence[Tensor], parts: Sequence[str], seen: int, batch_size: int,
     contribution: Contribution | None = None,
 ) -> list[Tensor]:  # fmt: skip
     """Predicted head columns among the first ``seen``, one int64 (n_k,) per replica for its ``indices``."""
@@ -53,7 +54,7 @@ def predict(
 
 
 @torch.inference_mode()
-def predict_frozen(pack: Pack, features: Tensor, indices: Sequence[Tensor], columns: slice) -> list[Tensor]:
+def predict_frozen(pack: AdapterPack, features: Tensor, indices: Sequence[Tensor], columns: slice) -> list[Tensor]:
     """Predicted places among ``columns`` of the head without any adapter, (n_k,) per replica, from features (N, D)."""
     predictions = []
     for k, own in enumerate(indices):

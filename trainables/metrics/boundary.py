@@ -20,7 +20,7 @@ from trainables.data.splits import ClassIncremental
 from trainables.metrics.ablation import Ablation, ratios
 from trainables.metrics.accuracy import accuracy, all_logits, predict, predict_frozen
 from trainables.metrics.references import FrozenBackbone, class_means, nearest_class_mean
-from trainables.packs.replicas import Pack
+from trainables.packs.replicas import AdapterPack
 
 Log = Callable[..., None]
 """``PackRun.log``: replica, phase, name, value, task."""
@@ -36,8 +36,8 @@ class ContinualTests:
     """
 
     def __init__(
-        self, pack: Pack, tasks: ClassIncremental, train: ImageInput, test: ImageInput, batch_size: int, identity: Any,
-        log: Log, alive: Callable[[], list[int]],
+        self, pack: AdapterPack, tasks: ClassIncremental, train: ImageInput, test: ImageInput, batch_size: int,
+        identity: Any, log: Log, alive: Callable[[], list[int]],
     ) -> None:  # fmt: skip
         self.pack, self.tasks, self.train, self.test = pack, tasks, train, test
         self.batch_size, self.identity, self.log, self.alive = batch_size, identity, log, alive
@@ -81,8 +81,8 @@ class ContinualTests:
             if "slow" in pack.parts:
                 frozen, slow = accuracy(after["frozen"][k], targets[k]), accuracy(after["slow"][k], targets[k])
                 self.log(k, "boundary", "destructive", float(slow < frozen), task)
-            for group in pack.bank.groups:
-                self.log(k, "boundary", f"params/{group}", pack.bank.count([group]), task)
+            for group, size in pack.sizes(k).items():
+                self.log(k, "boundary", f"params/{group}", size, task)
         if task + 1 < tasks.tasks:
             self._before_next(task)
         self._references(task, indices)

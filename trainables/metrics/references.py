@@ -15,7 +15,7 @@ from torch import Tensor
 from trainables.data.cache import cached
 from trainables.data.image_input import ImageInput
 from trainables.metrics.accuracy import accuracy, frozen_features
-from trainables.packs.replicas import Pack
+from trainables.packs.replicas import AdapterPack
 
 
 class FrozenBackbone:
@@ -29,7 +29,7 @@ class FrozenBackbone:
         train, test: features fp32 on the CPU, (N, D).
     """
 
-    def __init__(self, pack: Pack, train: ImageInput, test: ImageInput, batch_size: int, identity: Any) -> None:
+    def __init__(self, pack: AdapterPack, train: ImageInput, test: ImageInput, batch_size: int, identity: Any) -> None:
         self.identity = [*identity, batch_size]
 
         def compute(folder: Path) -> None:

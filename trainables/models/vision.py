@@ -45,7 +45,22 @@ class Backbone:
         """Features (M, dim) of normalised images (M, 3, size, size); ``replaced`` stands for parameters so named."""
         if replaced is not None:
             return functional_call(self.model, dict(replaced), (images,))
-        return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+        return self.pool(self.through(self.embed(images), 0))
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Tokens (M, N, D) that enter the first block."""
+        model = self.model
+        return model.norm_pre(model.patch_drop(model._pos_embed(model.patch_embed(images))))
+
+    def through(self, tokens: Tensor, start: int, end: int | None = None) -> Tensor:
+        """Tokens (M, N, D) that enter block ``start`` -> those that enter block ``end``, or leave the last one."""
+        for block in self.model.blocks[start:end]:
+            tokens = block(tokens)
+        return tokens
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """Tokens (M, N, D) that leave the last block -> features (M, dim)."""
+        return self.model.forward_head(self.model.norm(tokens), pre_logits=True)
 
 
 def load_backbone(name: str, pretrained: bool = True) -> Backbone:

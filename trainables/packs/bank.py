@@ -111,12 +111,13 @@ class Bank:
                 value.uniform_(-parameter.init_bound, parameter.init_bound, generator=generator)
             self.value(name)[replica] = value.to(self.flat.device)
 
-    def state(self, replica: int) -> dict[str, Tensor]:
-        """One replica's parameters on the CPU, name -> (*shape)."""
-        return {name: self.value(name)[replica].cpu().clone() for name in self.parameters}
+    def state(self, replica: int, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """One replica's parameters (all, or ``names``) on the CPU, name -> (*shape)."""
+        return {name: self.value(name)[replica].cpu().clone() for name in (self.parameters if names is None else names)}
 
-    def load(self, replica: int, state: Mapping[str, Tensor]) -> None:
-        for name in self.parameters:
+    def load(self, replica: int, state: Mapping[str, Tensor], names: Iterable[str] | None = None) -> None:
+        """Undo ``state``."""
+        for name in self.parameters if names is None else names:
             self.value(name)[replica] = state[name].to(self.flat.device)
 
     def finite_gradients(self) -> Tensor:

@@ -68,9 +68,20 @@ class Replicas:
 
     def features(self, inputs: Any) -> Tensor:
         """Inputs of the current pass, rows * B of them (images: normalised) -> pooled features fp32 (rows, B, D)."""
+        with self.autocast():
+            return self.by_replica(self.pooled(inputs))
+
+    def tested(self, source: Any, indices: Tensor) -> Tensor:
+        """Features (rows, B, D) of the examples ``indices`` (rows, B) of ``source`` as they are tested."""
+        return self.features(source.batch(indices.flatten()))
+
+    def autocast(self) -> torch.autocast:
+        """Context of a forward pass in the chosen precision."""
+        return torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST)
+
+    def by_replica(self, pooled: Tensor) -> Tensor:
+        """Features of the current pass (rows * B, D) -> fp32 (rows, B, D)."""
         rows = self.bank.rows
-        with torch.autocast(self.device.type, AUTOCAST.get(self.precision), enabled=self.precision in AUTOCAST):
-            pooled = self.pooled(inputs)
         return pooled.float().view(rows.stop - rows.start, -1, self.backbone.dim)
 
     def pooled(self, inputs: Any) -> Tensor:
@@ -87,35 +98,25 @@ class Replicas:
         columns = torch.nonzero(self.bank.group_of == self.bank.groups.index(group)).squeeze(1)
         return per_replica(lambda row: row[columns].norm(), self.bank.flat)
 
+    def own(self, k: int) -> list[str]:
+        """Names of the parameters that replica k has."""
+        return list(self.bank.parameters)
 
-class Pack(Replicas):
+    def sizes(self, k: int) -> dict[str, int]:
+        """Scalars of replica k by kind of parameter."""
+        return {group: self.bank.count([group]) for group in self.bank.groups}
+
+
+class AdapterPack(Replicas):
     """Replicas of adapters that have several parts, such as fast and slow.
 
-    Args:
-        parts: adapter parts that exist, such as ("fast", "slow").
-        classes: columns C of the head.
-
-    Raises:
-        InputError: rank above the width of a layer, or no layer matches.
+    Attributes:
+        parts: the parts of an adapter that exist.
+        adapters: modules by path, each with ``active``: the parts that contribute at the moment.
     """
 
-    def __init__(
-        self, backbone: Backbone, config: NestedConfig, parts: Sequence[str], classes: int, replicas: int,
-        device: torch.device,
-    ) -> None:  # fmt: skip
-        self.parts = tuple(parts)
-        sites = find_sites(backbone.model, config.placement, config.layers, adapted_blocks(backbone, config))
-        check_rank(config.rank, sites)
-        bottleneck = config.placement == "parallel"
-        parameters = head_parameters(backbone.dim, classes)
-        for part in parts:  # head first, then part by part: configurations share the draws of what they share
-            for path, (d_in, d_out) in sites.items():
-                parameters |= Adapter.shapes(path, part, d_in, d_out, config.rank, bias=bottleneck)
-        bank = Bank(parameters, replicas, device)
-        scale = 1.0 if bottleneck else config.lora_alpha / config.rank
-        self.adapters = {path: Adapter(bank, path, parts, bottleneck, scale) for path in sites}
-        insert(backbone.model, self.adapters)
-        super().__init__(backbone, bank, config.precision, parameter_count(backbone.model) + bank.count())
+    parts: tuple[str, ...]
+    adapters: Mapping[str, Any]
 
     @contextmanager
     def active(self, parts: Sequence[str]) -> Iterator[None]:
@@ -145,6 +146,36 @@ class Pack(Replicas):
             return True
         outputs = [name for name in self.bank.parameters if name.endswith((f".{part}.up", f".{part}.up_bias"))]
         return not any(bool(self.bank.views[name].any()) for name in outputs)
+
+
+class Pack(AdapterPack):
+    """Nested LoRA's replicas: an adapter at every place, the same for all.
+
+    Args:
+        parts: adapter parts that exist, such as ("fast", "slow").
+        classes: columns C of the head.
+
+    Raises:
+        InputError: rank above the width of a layer, or no layer matches.
+    """
+
+    def __init__(
+        self, backbone: Backbone, config: NestedConfig, parts: Sequence[str], classes: int, replicas: int,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.parts = tuple(parts)
+        sites = find_sites(backbone.model, config.placement, config.layers, adapted_blocks(backbone, config))
+        check_rank(config.rank, sites)
+        bottleneck = config.placement == "parallel"
+        parameters = head_parameters(backbone.dim, classes)
+        for part in parts:  # head first, then part by part: configurations share the draws of what they share
+            for path, (d_in, d_out) in sites.items():
+                parameters |= Adapter.shapes(path, part, d_in, d_out, config.rank, bias=bottleneck)
+        bank = Bank(parameters, replicas, device)
+        scale = 1.0 if bottleneck else config.lora_alpha / config.rank
+        self.adapters = {path: Adapter(bank, path, parts, bottleneck, scale) for path in sites}
+        insert(backbone.model, self.adapters)
+        super().__init__(backbone, bank, config.precision, parameter_count(backbone.model) + bank.count())
 
 
 def adapted_blocks(backbone: Backbone, config: NestedConfig) -> range:

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from trainables.configs import NestedConfig
-from trainables.packs.replicas import Pack
+from trainables.configs import FastSlowConfig
+from trainables.packs.replicas import AdapterPack
 from trainables.packs.seeding import generator
 
 
 @torch.no_grad()
 def consolidate(
-    pack: Pack, config: NestedConfig, task: int, seeds: Sequence[int], replicas: Sequence[int]
+    pack: AdapterPack, config: FastSlowConfig, task: int, seeds: Sequence[int], replicas: Sequence[int]
 ) -> tuple[bool, list[int]]:
     """Move ``consolidation_alpha`` of every fast adapter into its slow neighbour and reset the fast one.
 
@@ -37,10 +37,9 @@ def consolidate(
                 _add_functions(pack, config, k)
             except torch.linalg.LinAlgError:
                 lost.append(k)
-    slow = bank.group_of == bank.groups.index("slow")
-    changed = not torch.equal(before[:, slow], bank.flat[:, slow])
-    fast = [name for name, parameter in bank.parameters.items() if parameter.group == "fast"]
+    changed = not torch.equal(before, bank.flat)
     for k in replicas:
+        fast = [name for name in pack.own(k) if ".fast." in name]
         if config.fast_reset == "reinit":
             bank.reset(k, generator(seeds[k], "init", task + 1), fast)
         else:
@@ -49,10 +48,10 @@ def consolidate(
     return changed, lost
 
 
-def _add_parameters(pack: Pack, config: NestedConfig, k: int) -> None:
+def _add_parameters(pack: AdapterPack, config: FastSlowConfig, k: int) -> None:
     bank, alpha = pack.bank, config.consolidation_alpha
-    for name, parameter in bank.parameters.items():
-        if parameter.group != "slow":
+    for name in pack.own(k):
+        if ".slow." not in name:
             continue
         slow, fast = bank.value(name)[k], bank.value(name.replace(".slow.", ".fast."))[k]
         if config.consolidation_method == "sign_matched":
@@ -62,7 +61,7 @@ def _add_parameters(pack: Pack, config: NestedConfig, k: int) -> None:
         slow.add_(alpha * fast)
 
 
-def _add_functions(pack: Pack, config: NestedConfig, k: int) -> None:
+def _add_functions(pack: AdapterPack, config: FastSlowConfig, k: int) -> None:
     alpha = config.consolidation_alpha
     for path in pack.adapters:
         slow, fast = (
