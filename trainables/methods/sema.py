@@ -84,7 +84,7 @@ class SemaRun(PackRun):
             self.eval_s += time.monotonic() - start
         config, alive = self.config, self.alive()
         everything = task == 0 or config.expansion == "off"
-        shared = 0 if everything and self.pack.start else config.epochs + 1 + config.rd_views
+        shared = 0 if everything and self.pack.start else max(config.epochs, config.rd_views) + 1
         self.added = [[] for _ in self.seeds]
         self.views = TrainingViews(
             self.pack, self.train_input, [own[task] for own in self.tasks.train], self.seeds, task,

@@ -179,7 +179,7 @@ def descriptor_phase(run: "SemaRun", task: int, new: Mapping[int, Sequence[Place
         optimizer = descriptor_optimizer(config, own) if own else None
         features: dict[int, dict[int, Tensor]] = {}
         for epoch in range(epochs if optimizer else 0):
-            view = config.epochs + 1 + (epoch % config.rd_views if config.rd_views else epoch)
+            view = described_view(config, epoch)
             if view not in features:
                 features = {} if not config.rd_views else features
                 run.draw_for(task, DESCRIPTORS, epoch)
@@ -189,6 +189,15 @@ def descriptor_phase(run: "SemaRun", task: int, new: Mapping[int, Sequence[Place
             yield
         for descriptor in own.values():
             descriptor.freeze()
+
+
+def described_view(config: SemaConfig, epoch: int) -> int:
+    """The view of the images that descriptors see in an epoch: one that the adapters saw, where there are enough of them;
+    view number ``epochs`` is the scan's."""
+    if not config.rd_views:
+        return config.epochs + 1 + epoch
+    view = epoch % config.rd_views
+    return view if view < config.epochs else view + 1
 
 
 def _descriptor_epoch(
