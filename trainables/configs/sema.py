@@ -67,8 +67,8 @@ class SemaConfig(FastSlowConfig):
     rd_dim: int = Field(128, ge=1, le=65_536, description="code of the descriptors' autoencoders")
     buffer_size: int = Field(500, ge=3, le=1_000_000, description="last losses of a descriptor that z-scores stand on")
     rd_views: int = Field(
-        1, ge=0, le=10_000, description="augmented views of every image that descriptors learn from, their features "
-        "computed once; 0: new ones in every epoch, as published",
+        4, ge=0, le=10_000, description="augmented views of every image that descriptors learn from in turn, their "
+        "features computed once per phase; 0: new ones in every epoch, as published",
     )  # fmt: skip
     rd_activation: Literal["none", "leaky_relu"] = _of_variant("rd_activation", "after the encoder of a descriptor")
     rd_loss: Literal["mean", "sum"] = _of_variant("rd_loss", "over the features of a reconstruction's squared errors")
