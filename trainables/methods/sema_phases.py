@@ -192,8 +192,10 @@ def descriptor_phase(run: "SemaRun", task: int, new: Mapping[int, Sequence[Place
 
 
 def described_view(config: SemaConfig, epoch: int) -> int:
-    """The view of the images that descriptors see in an epoch: one that the adapters saw while there are such; view number
-    ``epochs`` is the scan's."""
+    """The view of the images that descriptors see in an epoch: one that the adapters saw, while there are such.
+
+    View number ``epochs`` is the scan's.
+    """
     if not config.rd_views:
         return config.epochs + 1 + epoch
     view = epoch % config.rd_views
