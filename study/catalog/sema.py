@@ -16,8 +16,8 @@ from study.spec import Contrast, Objective, Profile, SearchSpec, Study
 REPORT = "continual"  # SEMA's own kind of report does not exist yet; then this line and its uses go
 ON_GLYPHS = (
     "100 characters at 32 px on a small ViT, 20 training images a class; CIFAR-100 at 224 px on ViT-B/16, 500 a class",
-    "class_order=labels, not shuffled: a task is one family of characters (digits, capitals, small letters, Greek, "
-    "Cyrillic, signs), so that some tasks are unlike all before; shuffled characters are all alike to descriptors",
+    "class_order=labels, not shuffled: a task is a family of characters (digits, capitals, small letters, Greek, "
+    "Cyrillic, signs), so that some tasks are unlike all before; shuffled, few blocks grow",
     "data.flip=False, data.crop_scale=0.7 to 1, not 0.05 to 1: a mirrored character is another, its corner none",
     "rd_dim=16, not 128, which is above this ViT's width of 64; detect_batch_size=64, not 128, of a task's 200 images",
 )

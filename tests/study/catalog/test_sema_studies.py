@@ -106,6 +106,8 @@ def test_every_disagreement_is_one_key(profile: str) -> None:
         assert minus == "code"
         if contrast.group == "one key":
             given |= changed("sema_variant", plus, "code", profile)
+    if profile == "embedded":  # a sum over 64 features learns 64 times as fast as their mean
+        assert given.pop("rd_lr") * 64 == configured("sema_variant", "code", profile).rd_lr
     assert given == {key: value for key, value in changed("sema_variant", "paper", "code", profile).items()
                      if key != "variant"}  # fmt: skip
     epochs = [configured("sema_variant", label, profile).epochs for label in ("code", "paper", "fewer epochs")]
