@@ -37,10 +37,10 @@ _EMBEDDED = SEMA_EMBEDDED.model_copy(
         },
         "departures": (
             *ON_GLYPHS,
-            "every second character in 5 tasks; epochs: 8 and 2, not 20 and 5; batch_size=8, not 32, so that a task has "
-            "200 steps at the published rates",
-            "rd_loss=sum alone has rd_lr=0.01/64: at 0.01 the sum over this ViT's 64 features diverges where descriptors "
-            "read the residual stream, and trained alone a sum is a mean with 64 times the rate",
+            "every second character in 5 tasks; epochs: 8 and 2, not 20 and 5; batch_size=8, not 32, so that a task of "
+            "the code has 200 steps at the published rates",
+            "rd_loss=sum alone has rd_lr=0.01/64: at 0.01 the sum over this ViT's 64 features diverges where "
+            "descriptors read the residual stream, and trained alone a sum is a mean with 64 times the rate",
         ),
     }
 )
