@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from commands import SMALL, call, run
+from commands import call
 from trained import tiny_run
 
 
@@ -119,15 +119,3 @@ def test_bad_input_is_one_line_and_exit_code_2(runs: Path, tmp_path: Path, capsy
             hint,
             err,
         )
-
-
-@pytest.mark.slow
-def test_the_same_command_twice(tmp_path: Path, tiny_backbone: str) -> None:
-    for name in ("a", "b"):
-        words = ("nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "2", "--out", name, "--quiet")
-        run(tmp_path, *words)
-    out = run(tmp_path, "compare", "a", "b").stdout
-    assert "All 3 configurations: bit-equal." in out
-    # What Ray trained is repeated without it, bit for bit.
-    replica = sorted((tmp_path / "a" / "checkpoints").iterdir())[0].name
-    assert "bit-equal" in run(tmp_path, "rerun", "a", "--replica", replica).stdout

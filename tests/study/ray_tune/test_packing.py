@@ -2,12 +2,9 @@
 
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY
 
 from study.ray_tune.packs import choose, measure, measurements, sizes
 from study.ray_tune.resources import Machine
@@ -73,17 +70,3 @@ def test_steps_are_measured_on_the_largest_configuration(tiny_backbone: str, nam
     assert counts[json.dumps(task["params"])] == max(counts.values())
     assert task["seeds"] == [0, 1]
     assert 0.0 < measure(task) < 60.0
-
-
-@pytest.mark.slow
-def test_a_run_says_what_it_picked_and_keeps_it(tiny_backbone: str, tmp_path: Path) -> None:
-    words = ["hybrid_week1", "--backbone", tiny_backbone, "--trials", "1", "--seeds", "2", "--out", "run"]
-    for setting in ("data.classes=0:10", "data.train_per_class=4", "data.test_per_class=2", "rank=4", "epochs=1"):
-        words += ["--set", setting]
-    done = subprocess.run(
-        [sys.executable, str(REPOSITORY / "study" / "run.py"), *words], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    picked = json.loads((tmp_path / "run" / "study.json").read_text())["resources"]["pack"]
-    assert picked in (1, 2)
-    assert "pack auto: " in done.stderr and "a step of 1 replica takes" in done.stderr

@@ -19,7 +19,9 @@ from commands import SMALL, call, command, metrics, run, trials
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_backbone: str) -> Path:
     """A finished small study; its folder holds runs/ with MLflow's database and ``run``."""
     folder = tmp_path_factory.mktemp("finished")
-    done = run(folder, "nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "2", "--out", "run")
+    done = run(
+        folder, "nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "2", "--pack", "auto", "--out", "run"
+    )
     (folder / "out.txt").write_text(done.stdout)
     (folder / "err.txt").write_text(done.stderr)
     return folder
@@ -34,6 +36,7 @@ def test_the_terminal_shows_answer_tables_and_places(finished: Path) -> None:
     ):  # fmt: skip
         assert expected in out
     assert "[6/6]" in err and "no GPU" in err
+    assert "pack auto: " in err and "a step of 1 replica takes" in err
     assert "Traceback" not in err and "Warning" not in err
 
 
@@ -49,6 +52,7 @@ def test_records_are_complete(finished: Path) -> None:
     assert not rows.duplicated(["trial_id", "seed", "phase", "task", "epoch", "step", "name"]).any()
     study = json.loads((run_dir / "study.json").read_text())
     assert study["provenance"]["versions"]["torch"] and study["reported_source"]
+    assert study["resources"]["pack"] in (1, 2)  # of --pack auto, what was picked
     assert (run_dir / "report" / "seeds.png").stat().st_size > 10_000
     assert len(list((run_dir / "checkpoints").glob("*/task_*.safetensors"))) == 6 * 4
     assert not [path for path in (run_dir / "checkpoints").rglob("*") if path.suffix in (".pkl", ".pt", ".pth")]
@@ -76,42 +80,39 @@ def test_report_and_status_work_on_a_finished_run(finished: Path, capsys: pytest
     assert "6 finished" in call(capsys, "status", finished / "run")[1]
 
 
-@pytest.mark.slow
-def test_an_out_folder_in_use_is_refused(finished: Path, tmp_path: Path) -> None:
+def test_an_out_folder_in_use_is_refused(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     before = sorted((finished / "run").rglob("*"))
-    refused = run(finished, "nested_alpha", *SMALL, "--out", "run", code=2)
-    assert "lora-study resume" in refused.stderr
+    code, out, err = call(capsys, "nested_alpha", *SMALL, "--out", finished / "run")
+    assert code == 2 and not out and "lora-study resume" in err
     study = json.loads((finished / "run" / "study.json").read_text()) | {"study": "another"}
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "study.json").write_text(json.dumps(study))
-    assert "another study (another)" in run(tmp_path, "nested_alpha", *SMALL, "--out", "other", code=2).stderr
+    assert "another study (another)" in call(capsys, "nested_alpha", *SMALL, "--out", "other")[2]
     assert sorted((finished / "run").rglob("*")) == before
 
 
 @pytest.mark.slow
-def test_the_same_command_twice_and_packed_gives_the_same_numbers(
-    finished: Path, tmp_path: Path, tiny_backbone: str
+def test_again_and_packed_gives_the_same_numbers_to_compare_and_to_rerun(
+    finished: Path, tmp_path: Path, tiny_backbone: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, extra in (("again", []), ("packed", ["--pack", "2"])):
-        run(
-            tmp_path,
-            "nested_alpha",
-            "--backbone",
-            tiny_backbone,
-            *SMALL,
-            "--seeds",
-            "2",
-            "--out",
-            name,
-            "--quiet",
-            *extra,
-        )
-        pd.testing.assert_frame_equal(trials(finished / "run"), trials(tmp_path / name))
-        pd.testing.assert_frame_equal(metrics(finished / "run"), metrics(tmp_path / name))
+    words = ["nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "2", "--quiet"]
+    run(tmp_path, *words, "--pack", "2", "--out", "packed")
+    pd.testing.assert_frame_equal(trials(finished / "run"), trials(tmp_path / "packed"))
+    pd.testing.assert_frame_equal(metrics(finished / "run"), metrics(tmp_path / "packed"))
+    assert "All 3 configurations: bit-equal." in call(capsys, "compare", finished / "run", tmp_path / "packed")[1]
+    # What Ray trained is repeated without it, bit for bit.
+    replica = sorted((tmp_path / "packed" / "checkpoints").iterdir())[0].name
+    code, out, _ = call(capsys, "rerun", tmp_path / "packed", "--replica", replica)
+    assert code == 0 and "bit-equal" in out
 
 
 @pytest.mark.slow
-def test_resume_after_kill_9_gives_the_undisturbed_numbers(finished: Path, tmp_path: Path, tiny_backbone: str) -> None:
+def test_resume_after_kill_9_gives_the_undisturbed_numbers(
+    finished: Path, tmp_path: Path, tiny_backbone: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     run_dir = tmp_path / "run"
     words = command("nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "2", "--out", "run")
     driver = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
@@ -121,7 +122,7 @@ def test_resume_after_kill_9_gives_the_undisturbed_numbers(finished: Path, tmp_p
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     assert 0 < len(list(run_dir.glob("checkpoints/*/outcome.json"))) < 6
-    assert "lora-study resume" in run(tmp_path, "status", "run").stdout
+    assert "lora-study resume" in call(capsys, "status", run_dir)[1]
     run(tmp_path, "resume", "run", "--quiet")
     pd.testing.assert_frame_equal(trials(finished / "run"), trials(run_dir))
     pd.testing.assert_frame_equal(metrics(finished / "run"), metrics(run_dir))
@@ -150,10 +151,11 @@ def test_an_interrupt_says_how_to_resume_and_the_budget_too(tmp_path: Path, tiny
 
 
 @pytest.mark.slow
-def test_a_failing_replica_is_reported_and_the_rest_is_complete(tmp_path: Path, tiny_backbone: str) -> None:
+def test_a_failing_replica_is_reported_and_the_rest_is_complete(
+    finished: Path, tmp_path: Path, tiny_backbone: str
+) -> None:
     """A replica whose checkpoint folder cannot be written fails; the exit code is 1 and every other number is there."""
-    run(tmp_path, "nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "1", "--out", "good", "--quiet")
-    replica = sorted((tmp_path / "good" / "checkpoints").iterdir())[0].name
+    replica = sorted((finished / "run" / "checkpoints").glob("*s0"))[0].name
     words = command("nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "1", "--out", "bad")
     driver = subprocess.Popen(words, cwd=tmp_path, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     while not (tmp_path / "bad" / "checkpoints").is_dir():
@@ -180,7 +182,11 @@ def test_address_joins_a_running_cluster(tmp_path: Path, tiny_backbone: str) -> 
         "cluster.shutdown()\n"
         "sys.exit(done.returncode if alive == 2 else 99)\n"
     )
-    words = command("nested_alpha", "--backbone", tiny_backbone, *SMALL, "--seeds", "1", "--out", "run")
+    settings = ("data.classes=0:10", "data.train_per_class=4", "data.test_per_class=2", "rank=4", "epochs=1")
+    words = command(
+        "hybrid_week1", "--backbone", tiny_backbone, "--trials", "2", "--seeds", "1", "--out", "run",
+        *(word for setting in settings for word in ("--set", setting)),
+    )  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-c", script, *words], cwd=tmp_path, capture_output=True, text=True, timeout=280
     )
@@ -197,7 +203,7 @@ def test_real_images(real_images: Path, tmp_path: Path) -> None:
         tmp_path, "nested_alpha", "--dataset", str(real_images), "--backbone", str(weights), "--seeds", "1",
         "--out", "run",
         "--set", "data.classes=1:41:2", "--set", "data.train_per_class=20", "--set", "data.test_per_class=10",
-        "--set", "epochs=2", "--set", "loss_classes=task", "--trials", "2",
+        "--set", "epochs=2", "--set", "loss_classes=task", "--trials", "1",
     )  # fmt: skip
     frame = pd.read_parquet(tmp_path / "run" / "trials.parquet")
     assert (frame["metric.final_accuracy"] > 2 / 20).all()  # chance is 1/20
