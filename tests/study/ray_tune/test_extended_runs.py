@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from commands import SMALL, call, command, metrics, run, trials
+from trained import without_ray
 
 OUTSIDE = """
 import numpy as np
@@ -36,11 +37,15 @@ def calls(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_only_what_is_new_is_trained_and_a_failure_stays(tmp_path: Path) -> None:
+def test_only_what_is_new_is_trained_from_the_kept_copy_and_a_failure_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "mine.py").write_text(OUTSIDE)
     run(tmp_path, "mine.py", "--seeds", "2", "--out", "run", "--quiet", code=1)
     assert calls(tmp_path) == ["0.1 0", "0.1 1", "0.2 0", "0.2 1"]
+    (tmp_path / "mine.py").write_text(OUTSIDE.replace("0.01 *", "2.0 *"))
     done = run(tmp_path, "extend", "run", "--seeds", "2", "--only", "high", code=1)
+    assert "the copy that this run keeps is trained" in done.stderr
     assert calls(tmp_path) == ["0.2 2", "0.2 3"]
     assert "failed before: 1 of 4 replicas" in done.stderr and "[6/6]" in done.stderr
     frame = pd.read_parquet(tmp_path / "run" / "trials.parquet").set_index(["configuration", "seed"])
@@ -48,25 +53,26 @@ def test_only_what_is_new_is_trained_and_a_failure_stays(tmp_path: Path) -> None
         ("low", 0): "finished", ("low", 1): "finished", ("high", 0): "finished", ("high", 1): "failed",
         ("high", 2): "finished", ("high", 3): "finished",
     }  # fmt: skip
+    assert frame["metric.accuracy"].dropna().max() <= 0.21
     looks = json.loads((tmp_path / "run" / "study.json").read_text())["looks"]
     assert looks == [{"low": 2, "high": 2}, {"low": 2, "high": 4}]
 
-    (tmp_path / "mine.py").write_text(OUTSIDE.replace("0.01 *", "0.02 *"))
-    assert "the copy that this run keeps is trained" in run(tmp_path, "extend", "run", "--seeds", "1", code=1).stderr
-    assert calls(tmp_path) == ["0.1 2", "0.2 4"]
     kept = tmp_path / "run" / "source" / "mine.py"
     kept.write_text(kept.read_text() + "\n")
-    assert "code (both at commit" in run(tmp_path, "extend", "run", "--seeds", "1", code=2).stderr
+    code, _, err = call(capsys, "extend", tmp_path / "run", "--seeds", 1)
+    assert code == 2 and "code (both at commit" in err
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_extension_killed_and_resumed_is_the_run_that_had_all_seeds(
-    tmp_path: Path, tiny_backbone: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tiny_backbone: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("study.commands.run.train_and_report", without_ray)
     study = ["nested_alpha", "--backbone", tiny_backbone, *SMALL, "--trials", "2", "--quiet"]
-    run(tmp_path, *study, "--seeds", "4", "--out", "whole", "--mlflow", f"sqlite:///{tmp_path}/other.db")
-    run(tmp_path, *study, "--seeds", "2", "--out", "run")
+    assert call(capsys, *study, "--seeds", "4", "--out", "whole", "--mlflow", f"sqlite:///{tmp_path}/other.db")[0] == 0
+    assert call(capsys, *study, "--seeds", "2", "--out", "run")[0] == 0
     begun = _mlflow(tmp_path)
     assert len(begun) == 1 + 2 + 4
     known = {path.parent: path.read_text() for path in (tmp_path / "run").glob("checkpoints/*/outcome.json")}
