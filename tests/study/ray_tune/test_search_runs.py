@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from commands import CLOCK, command, run
+from commands import CLOCK, call, command, run
 
 WORDS = [
     "nested_search", "--profile", "embedded", "--device", "cpu", "--set", "data.classes=0:20", "--set", "init_cls=5",
@@ -24,11 +24,12 @@ def table(run_dir: Path, name: str) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-def test_a_search_runs_and_after_kill_9_ends_the_same(tmp_path: Path, tiny_backbone: str) -> None:
-    words = [*WORDS, "--backbone", tiny_backbone]
+def test_a_search_runs_and_after_kill_9_ends_the_same(
+    tmp_path: Path, tiny_backbone: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*WORDS, "--backbone", tiny_backbone, "--pack", "2"]
     done = run(tmp_path, *words, "--out", "whole")
     assert "on fresh seeds" in done.stdout and "Traceback" not in done.stderr
-    assert "pack auto: " in done.stderr and "a step of 1 replica takes" in done.stderr
     found = table(tmp_path / "whole", "search")
     assert len(found) == 4 and (found["seeds"] == 3).sum() >= 1 and found["fresh_trial_id"].notna().sum() >= 2
     metrics = pd.read_parquet(tmp_path / "whole" / "metrics.parquet")
@@ -46,14 +47,15 @@ def test_a_search_runs_and_after_kill_9_ends_the_same(tmp_path: Path, tiny_backb
     for name in ("search", "importance", "trials"):
         pd.testing.assert_frame_equal(table(tmp_path / "whole", name), table(tmp_path / "cut", name))
     before = (tmp_path / "cut" / "search.jsonl").read_bytes()
-    run(tmp_path, "resume", "cut", "--quiet")  # nothing is left to do
+    assert call(capsys, "resume", tmp_path / "cut", "--quiet")[0] == 0  # nothing is left to do
     assert (tmp_path / "cut" / "search.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow
 def test_a_pack_that_falls_behind_really_stops(tmp_path: Path) -> None:
     # a backbone that learns: where all end at chance, nobody is behind
-    run(tmp_path, *WORDS, "--set", "loss_classes=task", "--out", "run", "--stopping", "asha:1,2", "--quiet")
+    done = run(tmp_path, *WORDS, "--set", "loss_classes=task", "--out", "run", "--stopping", "asha:1,2")
+    assert "pack auto: " in done.stderr and "a step of 1 replica takes" in done.stderr
     frame = table(tmp_path / "run", "trials")
     pruned = frame[frame["status"] == "pruned"]
     assert len(pruned) and pruned["metric.final_val_accuracy"].isna().all()
