@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from trainables.data.image_input import ImageInput
 from trainables.data.splits import padded_batches
@@ -67,5 +66,7 @@ def predict_frozen(pack: AdapterPack, features: Tensor, indices: Sequence[Tensor
 
 def accuracy(predicted: Tensor, target: Tensor) -> float:
     """Fraction of correct predictions, int64 (n,) each."""
+    from torchmetrics.functional.classification import multiclass_accuracy  # slow to import; a driver never needs it
+
     classes = int(torch.maximum(predicted.max(), target.max())) + 1
     return float(multiclass_accuracy(predicted, target, num_classes=max(classes, 2), average="micro"))
