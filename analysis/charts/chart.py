@@ -2,8 +2,10 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import and_
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import vl_convert
 
 # Okabe and Ito 2008, without yellow, which is too light for a line on white paper; both grounds show all of them.
 PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F7F7F", "#8C510A"]
+GREY = "#7F7F7F"
 WIDTH = 720
 """Pixels of a PNG before it is scaled; in the page a chart is as wide as the page."""
 SCALE = 2
@@ -80,10 +83,23 @@ def made(name: str, title: str, reading: str, drawn: Any, behind: pd.DataFrame, 
     return Chart(name, title, reading, spec, behind.head(MOST_TABLE_ROWS))
 
 
+def palette(kinds: Iterable[Any]) -> alt.Scale:
+    """A colour for each kind, in their order; beyond the palette colours repeat."""
+    return alt.Scale(
+        domain=(known := list(kinds)), range=[PALETTE[place % len(PALETTE)] for place in range(len(known))]
+    )
+
+
 def colours(labels: Sequence[str], **more: Any) -> alt.Color:
-    """The configurations in their order, each in a colour of its own; beyond the palette colours repeat."""
-    range_ = [PALETTE[number % len(PALETTE)] for number in range(len(labels))]
-    return alt.Color("configuration:N", scale=alt.Scale(domain=list(labels), range=range_), title=None, **more)
+    """The configurations in their order, each in a colour of its own."""
+    return alt.Color("configuration:N", scale=palette(labels), title=None, **more)
+
+
+def hover(words: Iterable[str], numbers: Iterable[str] | Mapping[str, str] = ()) -> list[alt.Tooltip]:
+    """What is said of a mark: fields of words, and of numbers, which may have titles."""
+    titles = numbers if isinstance(numbers, Mapping) else {one: one for one in numbers if one}
+    shown = [alt.Tooltip(f"{field}:Q", title=title, format=",.4~f") for field, title in titles.items()]
+    return [*(alt.Tooltip(f"{one}:N") for one in words), *shown]
 
 
 def highlights() -> tuple[alt.Parameter, alt.Parameter, alt.Parameter]:
@@ -96,7 +112,4 @@ def highlights() -> tuple[alt.Parameter, alt.Parameter, alt.Parameter]:
 
 def chosen(parameters: Sequence[alt.Parameter], strong: float = 0.9, faint: float = 0.08) -> Any:
     """Opacity: strong for what all of the selections hold, which is everything where nothing is selected."""
-    held: Any = parameters[0]
-    for one in parameters[1:]:
-        held = held & one
-    return alt.condition(held, alt.value(strong), alt.value(faint))
+    return alt.condition(reduce(and_, parameters), alt.value(strong), alt.value(faint))

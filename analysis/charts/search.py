@@ -1,4 +1,4 @@
-"""What a search saw: its history, the objective over each parameter, its front, and what fresh seeds made of it."""
+"""What a search saw: its history, the objective over each parameter, and its front."""
 
 import warnings
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.charts.chart import PALETTE, Chart, made
 from analysis.charts.parallel import GREY, Axis
 
-HEIGHT, PANEL, COLUMNS, ROW = 320, 200, 3, 34
+HEIGHT, PANEL, COLUMNS = 320, 200, 3
 STATES = {
     "completed": PALETTE[0],
     "eliminated": PALETTE[5],
@@ -95,34 +95,6 @@ def slices(name: str, title: str, reading: str, trials: pd.DataFrame, axes: Sequ
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that the panels share their selections, as they should
         return made(name, title, reading, alt.concat(*panels, columns=COLUMNS), behind)
-
-
-def optimism(name: str, title: str, reading: str, confirmed: pd.DataFrame, axis: str) -> Chart:
-    """What the search saw and what fresh seeds gave, a row per configuration.
-
-    Args:
-        confirmed: columns configuration, search, fresh, low and high; NaN where there is none.
-        axis: title of the axis of values.
-    """
-    rows = alt.Y("configuration:N", title=None, sort=confirmed["configuration"].tolist())
-    at = {what: alt.X(f"{what}:Q", title=axis, scale=alt.Scale(zero=False)) for what in ("search", "fresh", "low")}
-    hover = ["configuration:N", *(
-        alt.Tooltip(f"{what}:Q", format=".4~f") for what in ("search", "fresh", "low", "high"))]  # fmt: skip
-    where = alt.Color("where:N", title=None, scale=alt.Scale(
-        domain=["in the search", "on fresh seeds"], range=[PALETTE[1], PALETTE[0]]))  # fmt: skip
-    base = alt.Chart(confirmed)
-    known = alt.Chart(confirmed.dropna(subset=["low", "high"])).mark_rule(strokeWidth=2, color=PALETTE[0])
-    layers = [
-        base.mark_rule(strokeDash=[3, 3], color=GREY).encode(x=at["search"], x2="fresh:Q", y=rows),
-        known.encode(x=at["low"], x2="high:Q", y=rows, tooltip=hover),
-        *(
-            base.transform_calculate(where=f"'{said}'")
-            .mark_point(filled=True, size=90, shape=shape, opacity=1)
-            .encode(x=at[what], y=rows, color=where, tooltip=hover)
-            for what, said, shape in (("search", "in the search", "diamond"), ("fresh", "on fresh seeds", "circle"))
-        ),
-    ]
-    return made(name, title, reading, alt.layer(*layers), confirmed, height=ROW * max(2, len(confirmed)))
 
 
 def search_front(name: str, title: str, reading: str, trials: pd.DataFrame, goals: tuple[Axis, Axis]) -> Chart:

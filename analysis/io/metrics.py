@@ -3,6 +3,7 @@
 Runs have it in study.json under ``metrics``, by name; a name that ends in ``/*`` stands for all that begin so.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,17 +37,38 @@ class MetricInfo:
         return self.unit == "fraction"
 
     @property
+    def maximise(self) -> bool:
+        return self.direction == "maximize"
+
+    @property
     def scale(self) -> float:
         """From its unit to the one that is shown."""
         return 100.0 if self.fraction else 1.0
+
+    @property
+    def shown_unit(self) -> str:
+        """Behind a value."""
+        return "%" if self.fraction else self.unit
+
+    @property
+    def difference_unit(self) -> str:
+        return "points" if self.fraction else self.unit
+
+    @property
+    def axis(self) -> str:
+        """Title of an axis or a column; says no unit twice."""
+        unit = self.shown_unit
+        return f"{self.text} ({unit})" if unit and unit not in self.text.split() else self.text
 
     def shown(self, value: float) -> str:
         """A value with its unit."""
         return f"{value:.2%}" if self.fraction else f"{value:.4g} {self.unit}".rstrip()
 
-    @property
-    def maximise(self) -> bool:
-        return self.direction == "maximize"
+    def digits(self, size: float) -> int:
+        """Decimals of values of which the largest, as shown, is of this size."""
+        if self.fraction or self.unit == "parameters":
+            return int(self.fraction)
+        return min(max(3 - math.floor(math.log10(size)), 0), 6) if 0 < size < math.inf else 2
 
     def as_metadata(self) -> dict[str, str]:
         """For a Parquet column."""
@@ -63,8 +85,12 @@ def metric_info(metrics: Mapping[str, Mapping[str, Any]] | str | None, name: str
     """
     if not isinstance(metrics, Mapping):
         return MetricInfo(name, unit="fraction" if any(part in name for part in _FRACTIONS) else "")
-    known = metrics.get(name) or metrics.get(f"{name.partition('/')[0]}/*") or {}
-    return MetricInfo(name, **{key: value for key, value in known.items() if key in MetricInfo.__dataclass_fields__})
+    head, _, part = name.partition("/")
+    known = {key: value for key, value in (metrics.get(name) or metrics.get(f"{head}/*") or {}).items()
+             if key in MetricInfo.__dataclass_fields__}  # fmt: skip
+    if part and name not in metrics and known.get("label"):
+        known["label"] += f", {part.replace('_', ' ').replace('/', ', ')}"
+    return MetricInfo(name, **known)
 
 
 def unreproducible(metrics: Mapping[str, Mapping[str, Any]] | str | None) -> frozenset[str]:

@@ -44,7 +44,7 @@ def build_report(run_dir: Path, margin: float | None = None, baseline: str | Non
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     report = Report(
         question=str(run.study.get("question") or run.study.get("study") or "Study"),
-        answer=answer(found, kind.claims, kind.waiting),
+        answer=answer(found, kind),
         table=headline_table(found),
         chart=headline_chart(found),
         sections=[section for build in kind.sections if (section := build(found))],
@@ -55,8 +55,7 @@ def build_report(run_dir: Path, margin: float | None = None, baseline: str | Non
     for chart in report.charts:
         chart.save(folder)
     for table in report.tables:
-        table.write_csv(folder / "tables" / f"{table.name}.csv")
-        (folder / "tables" / f"{table.name}.tex").write_text(table.to_latex(), encoding="utf-8")
+        table.write(folder / "tables")
     write_results(folder / "results.parquet", estimates(found))
     write_pages(run, report)
     return report

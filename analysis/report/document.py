@@ -1,9 +1,12 @@
 """What a report is made of, whatever its kind."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from analysis.charts.chart import Chart
+from analysis.io.records import Run
+from analysis.report.findings import Findings
 from analysis.report.tables import Table
 
 
@@ -12,10 +15,38 @@ class Section:
     """A part of the page under its own heading, folded; ``methods``: how its numbers were computed."""
 
     title: str
-    sentences: list[str] = field(default_factory=list)
-    tables: list[Table] = field(default_factory=list)
-    charts: list[Chart] = field(default_factory=list)
-    methods: list[str] = field(default_factory=list)
+    sentences: list[str]
+    tables: list[Table]
+    charts: list[Chart]
+    methods: list[str]
+
+    @classmethod
+    def of(
+        cls, title: str, sentences: Iterable[str] = (), tables: Iterable[Table | None] = (),
+        charts: Iterable[Chart | None] = (), methods: Iterable[str] = (),
+    ) -> "Section":  # fmt: skip
+        """Of whatever there is: without empty sentences, and without None."""
+        return cls(title, [*filter(None, sentences)], [*filter(None, tables)], [*filter(None, charts)], [*methods])
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a kind of study adds to the report that every study gets.
+
+    Attributes:
+        name: as study.json has it under ``report``.
+        claims: sentences of the answer that are this kind's own, the most important first; "" where there is nothing
+            to say. Of at most 25 words.
+        sections: what follows the first screen, in this order; None where a run has nothing to show.
+        scope: the part of the run that the first screen is about.
+        waiting: what is said while nothing of that part has a value; None for the number of seeds that ended.
+    """
+
+    name: str
+    claims: tuple[Callable[[Findings], str], ...] = ()
+    sections: tuple[Callable[[Findings], Section | None], ...] = ()
+    scope: Callable[[Run], Run] = lambda run: run
+    waiting: Callable[[Findings], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,14 +77,12 @@ class Report:
     @property
     def tables(self) -> list[Table]:
         """All tables, in the order in which they are read."""
-        own = [self.table] if self.table else []
-        return [*own, *(table for section in self.sections for table in section.tables)]
+        return [*filter(None, [self.table]), *(table for section in self.sections for table in section.tables)]
 
     @property
     def charts(self) -> list[Chart]:
         """All charts, in the order in which they are read."""
-        own = [self.chart] if self.chart else []
-        return [*own, *(chart for section in self.sections for chart in section.charts)]
+        return [*filter(None, [self.chart]), *(chart for section in self.sections for chart in section.charts)]
 
     @property
     def pictures(self) -> list[Path]:

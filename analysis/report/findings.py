@@ -1,9 +1,9 @@
 """What a run shows by its study's objective: computed once, read by the headline, the sections and the kinds."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from analysis import stats
 from analysis.io.metrics import MetricInfo
 from analysis.io.records import Run
 from analysis.io.values import REFERENCES, configurations, counts, objective, outcomes, references
+from analysis.report.tables import Estimate
 from analysis.stats.looks import looks_of, over_looks, seeds_by_look, spend
 
 LEVEL = 0.05
@@ -21,6 +22,8 @@ OF_ALL_CLASSES = ("final_accuracy", "final_val_accuracy", "final_top1", "final_v
 FLOORS = ("frozen", "majority", "chance")
 """References that training has to leave; the first that was measured is the one that seeds can collapse below."""
 BETTER, WORSE, SAME, UNDECIDED = "better", "worse", "same", "undecided"
+Test = Callable[[pd.DataFrame, float], pd.DataFrame]
+"""Rows of replicas and a level -> a table as ``stats.paired`` returns it."""
 
 
 @dataclass(frozen=True)
@@ -53,33 +56,20 @@ class Findings:
     def baseline(self) -> str:
         return self.chosen_baseline or next(iter(self.labels), "")
 
-    @property
-    def unit(self) -> str:
-        """Behind a value of the metric."""
-        return "%" if self.metric.fraction else self.metric.unit
-
-    @property
-    def difference_unit(self) -> str:
-        return "points" if self.metric.fraction else self.metric.unit
-
-    @property
+    @cached_property
     def digits(self) -> int:
         """Decimals of a shown value."""
-        if self.metric.fraction:
-            return 1
-        size = self.seeds["value"].abs().max() if len(self.seeds) else 0.0
-        return int(np.clip(3 - np.floor(np.log10(size)), 0, 6)) if size > 0 else 2
-
-    @property
-    def axis(self) -> str:
-        """Title of an axis of the metric."""
-        return f"{self.metric.text}{f' ({self.unit})' if self.unit else ''}"
+        return self.metric.digits(self.seeds["value"].abs().max() if len(self.seeds) else 0.0)
 
     @cached_property
     def seeds(self) -> pd.DataFrame:
-        """``outcomes``, values in the unit that is shown."""
-        found = outcomes(self.run)
-        return found.assign(value=found["value"] * self.metric.scale)
+        """``outcomes``, values in the unit that is shown, in the order of the study."""
+        return self.outcomes(self.metric)
+
+    def outcomes(self, about: MetricInfo) -> pd.DataFrame:
+        """``outcomes`` of a metric, values in the unit that is shown."""
+        found = outcomes(self.run, about.name)
+        return found.assign(value=found["value"] * about.scale)
 
     @cached_property
     def counts(self) -> pd.DataFrame:
@@ -97,7 +87,7 @@ class Findings:
         if self.seeds.empty:
             return pd.DataFrame(columns=["configuration", "n", "estimate", "low", "high"])
         confidence = 1 - (LEVEL if looks_of(self.run.study) == 1 else self.level)
-        return self._ordered(stats.mean_interval(self.seeds, "value", by="configuration", confidence=confidence))
+        return stats.mean_interval(self.seeds, "value", by="configuration", confidence=confidence)
 
     @cached_property
     def differences(self) -> pd.DataFrame:
@@ -105,16 +95,15 @@ class Findings:
         present = set(self.seeds["configuration"])
         if self.baseline not in present or len(present) < 2:
             return pd.DataFrame(columns=["configuration", "n", "difference", "low", "high", "verdict"])
-        found = self._over_looks(lambda seeds, level: stats.paired(seeds, "value", baseline=self.baseline, level=level))
-        found["verdict"] = [self._verdict(row) for _, row in found.iterrows()]
-        if self.margin is not None:
-            margin = self.margin
-            same = self._over_looks(
+        found = self.tested(lambda seeds, level: stats.paired(seeds, "value", baseline=self.baseline, level=level))
+        found["verdict"] = verdicts(found, self.metric.maximise)
+        if (margin := self.margin) is not None:
+            same = self.tested(
                 lambda seeds, level: stats.equivalence(seeds, "value", margin, baseline=self.baseline, level=level)
             )
             equal = set(same.loc[same["same"], "configuration"])
             found.loc[found["configuration"].isin(equal) & (found["verdict"] == UNDECIDED), "verdict"] = SAME
-        return self._ordered(found)
+        return found
 
     @cached_property
     def contrasts(self) -> pd.DataFrame:
@@ -123,10 +112,11 @@ class Findings:
         declared = [one for one in self.run.study.get("contrasts") or () if {*one["plus"], *one["minus"]} <= present]
         if not declared:
             return pd.DataFrame(columns=["contrast", "n", "difference", "low", "high", "different", "verdict", "group"])
-        weights = {str(place): _weights(one) for place, one in enumerate(declared)}
-        found = self._over_looks(lambda seeds, level: stats.contrasts(seeds, "value", weights, level=level))
-        higher = np.where(found["difference"] > 0, "raises", "lowers")
-        found["verdict"] = np.where(found["different"], higher, UNDECIDED)
+        weights = {str(place): Counter(one["plus"]) for place, one in enumerate(declared)}
+        for own, one in zip(weights.values(), declared, strict=True):
+            own.subtract(one["minus"])
+        found = self.tested(lambda seeds, level: stats.contrasts(seeds, "value", weights, level=level))
+        found["verdict"] = verdicts(found, True, ("raises", "lowers"))
         found["group"] = [str(one.get("group") or "") for one in declared]
         names = pd.Series([str(one["name"]) for one in declared])
         found["contrast"] = np.where(names.duplicated(keep=False), found["group"] + ": " + names, names)
@@ -158,16 +148,15 @@ class Findings:
         below = table["value"] + (1 if self.metric.maximise else -1) * ((self.margin or 0.0) + 1.0)
         table["floor"] = table["floor"].mask(table["lost"], below)
         found = stats.collapse(table, "value", floor="floor", margin=self.margin or 0.0, maximize=self.metric.maximise)
-        return self._ordered(found).assign(floor=REFERENCES[name])
+        return found.assign(floor=REFERENCES[name])
 
     @cached_property
     def stuck(self) -> dict[str, str]:
         """Configuration -> chance or majority class, where none of its finished seeds leaves it by the margin."""
         found: dict[str, str] = {}
-        finished = self.seeds[~self.seeds["lost"]]
+        best = self.seeds[~self.seeds["lost"]].groupby("configuration")["value"].max()
         for name in ("chance", "majority"):
             level = self.references[self.references["name"] == name].groupby("configuration")["value"].max()
-            best = finished.groupby("configuration")["value"].max()
             near = best - level.reindex(best.index) <= (self.margin or 0.0)
             found |= {label: REFERENCES[name] for label in best.index[near]}
         return found
@@ -176,20 +165,43 @@ class Findings:
         """Mean of a configuration; NaN without a value."""
         return float(self.means.set_index("configuration")["estimate"].get(label, np.nan))
 
-    def _over_looks(self, test: Callable[[pd.DataFrame, float], pd.DataFrame]) -> pd.DataFrame:
-        """A test of the seeds at this look, and at the looks before it where the run was extended."""
-        if looks_of(self.run.study) == 1:
-            return test(self.seeds, self.level)
-        return over_looks(self.seeds, seeds_by_look(self.run.study), test, LEVEL)
+    def cell(self, row: object, value: str = "estimate") -> Estimate:
+        """An estimate or difference of a row of any of these tables, as it is shown."""
+        return Estimate.of(row, value, self.digits)
 
-    def _verdict(self, row: "pd.Series[Any]") -> str:
-        if not row["different"]:
-            return UNDECIDED
-        return BETTER if (row["difference"] > 0) == self.metric.maximise else WORSE
+    def gap(self, row: object) -> str:
+        """The difference of a row with its unit and interval, within a sentence."""
+        return self.cell(row, "difference").said(self.metric.difference_unit)
 
-    def _ordered(self, frame: pd.DataFrame) -> pd.DataFrame:
-        place = {label: number for number, label in enumerate(self.labels)}
-        return frame.sort_values("configuration", key=lambda one: one.map(place), ignore_index=True)
+    def tested(self, test: Test, share: float = 1.0, seeds: pd.DataFrame | None = None) -> pd.DataFrame:
+        """A test of ``seeds``, those of the objective where None, at a share of the level, over all looks."""
+        rows, study = self.seeds if seeds is None else seeds, self.run.study
+        if looks_of(study) == 1:
+            return test(rows, share * self.level)
+        return over_looks(rows, seeds_by_look(study), test, share * LEVEL)
+
+    def pairs(
+        self, pairs: Sequence[tuple[str, str]], share: float = 1.0, seeds: pd.DataFrame | None = None,
+        by: str = "configuration", maximise: bool | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        """``stats.contrasts`` of first minus second of each pair, tested together; with verdicts of the first one."""
+        weights = {str(number): {one: 1.0, another: -1.0} for number, (one, another) in enumerate(pairs)}
+        found = self.tested(
+            lambda rows, level: stats.contrasts(rows, "value", weights, by=by, level=level), share, seeds
+        )
+        found["verdict"] = verdicts(found, self.metric.maximise if maximise is None else maximise)
+        return found
+
+
+def verdicts(table: pd.DataFrame, maximise: bool, words: tuple[str, str] = (BETTER, WORSE)) -> np.ndarray:
+    """A word for each tested difference: the first where it is for the better, the second, or undecided."""
+    better = (table["difference"] > 0) == maximise
+    return np.where(table["different"], np.where(better, *words), UNDECIDED)
+
+
+def largest_first(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by the size of their difference."""
+    return table.sort_values("difference", key=lambda one: -one.abs(), kind="stable")
 
 
 def findings(run: Run, margin: float | None = None, baseline: str | None = None) -> Findings:
@@ -201,11 +213,3 @@ def findings(run: Run, margin: float | None = None, baseline: str | None = None)
     """
     metric = objective(run)
     return Findings(run, metric, margin if margin is not None else 1.0 if metric.fraction else None, baseline)
-
-
-def _weights(contrast: Mapping[str, Any]) -> dict[str, float]:
-    weights: dict[str, float] = {}
-    for side, sign in (("plus", 1.0), ("minus", -1.0)):
-        for label in contrast[side]:
-            weights[label] = weights.get(label, 0.0) + sign
-    return weights

@@ -1,19 +1,19 @@
 """The first screen: at most three sentences, one table, one picture."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
 import pandas as pd
 
 from analysis.charts.chart import Chart
 from analysis.charts.dots import dots
 from analysis.io.values import REFERENCES
-from analysis.report.findings import FEWEST_SEEDS, Findings
+from analysis.report.document import Kind
+from analysis.report.findings import Findings
 from analysis.report.phrases import (
+    alone_sentence,
     capital,
     contrast_sentence,
     count,
     difference_sentence,
+    few_seeds_sentence,
     lost_sentence,
     margin_text,
     stuck_sentence,
@@ -24,51 +24,32 @@ MOST_SENTENCES = 3
 MOST_SHOWN = 30
 """Configurations of the first screen; of more, the baseline and the best."""
 
-Claim = Callable[[Findings], str]
 
-
-def answer(found: Findings, claims: Sequence[Claim] = (), waiting: Claim | None = None) -> list[str]:
-    """At most three sentences.
-
-    Args:
-        claims: of the kind of study, before what is said of every kind.
-        waiting: what its kind says while nothing has a value.
-    """
-    if found.seeds.empty and waiting:
-        return [waiting(found)]
+def answer(found: Findings, kind: Kind) -> list[str]:
+    """At most three sentences: what the kind of study claims, what is said of every kind, and warnings."""
+    if found.seeds.empty and kind.waiting:
+        return [kind.waiting(found)]
     if found.seeds.empty:
-        total = int(found.counts["planned"].sum())
         ended = int(found.counts[["finished", "diverged", "failed"]].to_numpy().sum())
         left = " and none of them gave a value" if ended else ""
-        return [f"No answer yet: {ended} of {count(total, 'seed')} ended{left}."]
-    said = [*(claim(found) for claim in claims), contrast_sentence(found) or difference_sentence(found)]
+        return [f"No answer yet: {ended} of {count(int(found.counts['planned'].sum()), 'seed')} ended{left}."]
+    said = [*(claim(found) for claim in kind.claims), contrast_sentence(found) or difference_sentence(found)]
     said = [sentence for sentence in dict.fromkeys(said) if sentence] or [alone_sentence(found)]
     warnings = [one for one in (stuck_sentence(found), lost_sentence(found), few_seeds_sentence(found)) if one]
     kept = said[: max(1, MOST_SENTENCES - len(warnings))]
     return [*kept, *warnings, *said[len(kept) :]][:MOST_SENTENCES]
 
 
-def few_seeds_sentence(found: Findings) -> str:
-    """Why nothing is decided with fewer seeds than every verdict takes; "" with enough."""
-    table = found.differences
-    if table.empty or int(table["n"].max()) >= FEWEST_SEEDS:
-        return ""
-    return f"Every verdict takes at least {FEWEST_SEEDS} seeds; the configurations share {int(table['n'].max())}."
+def shown_labels(found: Findings, among: pd.DataFrame | None = None) -> list[str]:
+    """All configurations, or, of many, the baseline and the best ones in the order of the study.
 
-
-def alone_sentence(found: Findings) -> str:
-    """What is said of the first configuration where no other has a value."""
-    row = found.means.iloc[0]
-    shown = Estimate(row["estimate"], row["low"], row["high"], digits=found.digits)
-    return f"{row['configuration']} has {found.metric.text} {shown} {found.unit}, {count(int(row['n']), 'seed')}."
-
-
-def shown_labels(found: Findings) -> list[str]:
-    """All configurations, or, of many, the baseline and the best ones in the order of the study."""
-    if len(found.labels) <= MOST_SHOWN:
-        return found.labels
-    best = found.means.sort_values("estimate", ascending=not found.metric.maximise)["configuration"]
-    kept = {found.baseline, *best[: MOST_SHOWN - 1]}
+    Args:
+        among: has a column configuration; others are left out.
+    """
+    kept = set(found.labels if among is None else among["configuration"])
+    if len(found.labels) > MOST_SHOWN:
+        best = found.means.sort_values("estimate", ascending=not found.metric.maximise)["configuration"]
+        kept &= {found.baseline, *best[: MOST_SHOWN - 1]}
     return [label for label in found.labels if label in kept]
 
 
@@ -76,24 +57,23 @@ def headline_table(found: Findings) -> Table | None:
     """A row per configuration, then the reference lines; None where nothing has ended."""
     if found.seeds.empty:
         return None
-    means = found.means.set_index("configuration")
-    differences = found.differences.set_index("configuration")
-    fallen = found.collapses.set_index("configuration")["collapsed"] if len(found.collapses) else {}
+    means, differences = found.means.set_index("configuration"), found.differences.set_index("configuration")
+    fallen = found.collapses.set_index("configuration")["collapsed"]
     rows: list[list[Cell]] = []
     for label in shown_labels(found):
         known = found.counts.loc[label]
         lost = int(known["diverged"] + known["failed"])
         planned = f" of {known['planned']}" if known["finished"] + lost < known["planned"] else ""
-        collapsed = fallen[label] - lost if label in fallen else EMPTY
-        seeds = f"{known['finished']}{planned} / {collapsed} / {lost}"
-        mean = _estimate(means.loc[label], "estimate", found) if label in means.index else None
-        gap = _estimate(differences.loc[label], "difference", found) if label in differences.index else None
+        seeds = f"{known['finished']}{planned} / {fallen[label] - lost if label in fallen else EMPTY} / {lost}"
+        mean = found.cell(means.loc[label]) if label in means.index else None
+        gap = found.cell(differences.loc[label], "difference") if label in differences.index else None
         verdict = "baseline" if label == found.baseline else differences["verdict"].get(label)
         rows.append([label, seeds, mean, gap, verdict])
     rows += [[f"({name})", None, Estimate(value, digits=found.digits), None, None]
              for name, value in found.reference_means.items()]  # fmt: skip
-    heading = f"difference from {found.baseline}" + (f" ({found.difference_unit})" if found.difference_unit else "")
-    columns = ["configuration", "seeds finished / collapsed / diverged", found.axis, heading, "verdict"]
+    unit = found.metric.difference_unit
+    heading = f"difference from {found.baseline}" + (f" ({unit})" if unit else "")
+    columns = ["configuration", "seeds finished / collapsed / diverged", found.metric.axis, heading, "verdict"]
     return Table("configurations", "Configurations", columns, rows, _caption(found))
 
 
@@ -101,24 +81,19 @@ def headline_chart(found: Findings) -> Chart | None:
     """Every seed a dot; None where nothing has ended."""
     if found.seeds.empty:
         return None
-    labels = shown_labels(found)
+    labels = shown_labels(found, found.means)
     seeds, means = (frame[frame["configuration"].isin(labels)] for frame in (found.seeds, found.means))
-    order = [label for label in labels if label in set(means["configuration"])]
     reading = "Dots are seeds, ticks their means, lines 95 % intervals of the means."
     reading += " Dashed: reference lines." if found.reference_means else ""
     reading += " Click a configuration to single it out, shift-click a dot for its seed."
-    title = f"{capital(found.metric.text)} of every seed"
     # What learning all classes at once reaches lies so far above that it would press the seeds together.
     lines = {name: value for name, value in found.reference_means.items() if name != REFERENCES["joint"]}
-    columns = ["configuration", "estimate", "low", "high"]
-    return dots(
-        "seeds", title, reading, seeds[["configuration", "seed", "value", "status"]], means[columns], found.axis,
-        lines, order,
-    )  # fmt: skip
-
-
-def _estimate(row: "pd.Series[Any]", value: str, found: Findings) -> Estimate:
-    return Estimate(row[value], row["low"], row["high"], value == "difference", found.digits)
+    title = f"{capital(found.metric.text)} of every seed"
+    seeds, means = (
+        seeds[["configuration", "seed", "value", "status"]],
+        means[["configuration", "estimate", "low", "high"]],
+    )
+    return dots("seeds", title, reading, seeds, means, found.metric.axis, lines)
 
 
 def _caption(found: Findings) -> str:

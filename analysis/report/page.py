@@ -2,20 +2,18 @@
 
 import json
 import re
-from collections.abc import Iterator
 from functools import cache
-from typing import Any
 
+import pandas as pd
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from analysis.charts.chart import Chart
 from analysis.io.records import Run
-from analysis.report.document import Report, Section
+from analysis.report.document import Report
 from analysis.report.tables import EMPTY, Cell, Estimate, Table, cell_text
 
-TEMPLATE = "report.html.j2"
+TEMPLATES = ("report.md.j2", "report.html.j2")
 NUMERIC = re.compile(rf"[-+<]?\s?\d|{EMPTY}$")
 SNIPPET = "window.vegaEmbed = vegaEmbed;"
 METHODS = (
@@ -27,8 +25,15 @@ METHODS = (
 
 def write_pages(run: Run, report: Report) -> None:
     """Write ``report.markdown`` and ``report.page``."""
-    report.markdown.write_text(_markdown(run, report), encoding="utf-8")
-    report.page.write_text(_html(run, report), encoding="utf-8")
+    environment = Environment(
+        loader=PackageLoader("analysis"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+        autoescape=lambda name: name == TEMPLATES[1],
+    )  # fmt: skip
+    environment.filters |= {"cell": cell_text, "key": _sort_key, "words": _words, "behind": _behind}
+    methods = dict.fromkeys([*METHODS, *(one for section in report.sections for one in section.methods)])
+    content = {"report": report, "study": run.study, "methods": list(methods), "provenance": provenance(run)}
+    for path, template in zip((report.markdown, report.page), TEMPLATES, strict=True):
+        path.write_text(environment.get_template(template).render(content, vega=vega), encoding="utf-8")
 
 
 @cache
@@ -41,87 +46,21 @@ def provenance(run: Run) -> dict[str, str]:
     """Where the numbers come from: nested keys of study.json joined by a dot, values as text."""
     keys = ("study", "run_id", "profile", "dataset", "backbone", "seeds", "schema_version")
     lines = {key: run.study[key] for key in keys if key in run.study}
-    lines.update(_flat("", run.study.get("provenance") or {}, 3))
+    lines |= pd.json_normalize([run.study.get("provenance") or {}], max_level=2).to_dict("records")[0]
     return {key: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for key, value in lines.items()}
 
 
-def _markdown(run: Run, report: Report) -> str:
-    blocks = [f"# {report.question}", *report.answer]
-    blocks += [report.table.to_markdown()] if report.table else []
-    blocks += [_picture(report.chart)] if report.chart else []
-    if report.next_step:
-        blocks += [report.next_step[0], f"    {report.next_step[1]}"]
-    for section in report.sections:
-        blocks.append(f"## {section.title}")
-        blocks += ["\n".join(f"- {sentence}" for sentence in section.sentences)] if section.sentences else []
-        blocks += [_picture(chart) for chart in section.charts]
-        blocks += [table.to_markdown() for table in section.tables]
-    blocks += ["## Methods", "\n".join(f"- {sentence}" for sentence in _methods(report)), "## Provenance"]
-    blocks.append("\n".join(f"- {key}: `{value}`" for key, value in provenance(run).items()))
-    return "\n\n".join(block.strip("\n") for block in blocks) + "\n"
+def _behind(chart: Chart) -> Table:
+    rows = chart.behind.to_dict("split")["data"]
+    return Table(chart.name, "", [str(one) for one in chart.behind.columns], rows)
 
 
-def _picture(chart: Chart) -> str:
-    title = chart.title.replace("[", "(").replace("]", ")")
-    return f"![{title}]({chart.name}.png)\n\n{chart.reading}"
-
-
-def _html(run: Run, report: Report) -> str:
-    layout: dict[str, Any] = {"autoescape": True, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=PackageLoader("analysis"), undefined=StrictUndefined, **layout)
-    return environment.get_template(TEMPLATE).render(
-        question=report.question, study=str(run.study.get("study", "")), run_id=str(run.study.get("run_id", "")),
-        answer=report.answer, table=_table(report.table) if report.table else None,
-        chart=_chart(report.chart) if report.chart else None, next_step=report.next_step,
-        sections=[_section(section) for section in report.sections], methods=_methods(report),
-        provenance=provenance(run), vega=Markup(vega()) if report.charts else "",
-    )  # fmt: skip
-
-
-def _section(section: Section) -> dict[str, Any]:
-    return {
-        "title": section.title,
-        "sentences": section.sentences,
-        "tables": [_table(table) for table in section.tables],
-        "charts": [_chart(chart) for chart in section.charts],
-    }
-
-
-def _chart(chart: Chart) -> dict[str, Any]:
-    cells = [[cell_text(_plain(cell)) for cell in row] for row in chart.behind.itertuples(index=False)]
-    behind = Table(chart.name, "", [str(one) for one in chart.behind.columns], [list(r) for r in cells])
-    return {
-        "name": chart.name, "title": chart.title, "reading": chart.reading, "spec": Markup(chart.as_json),
-        "behind": _table(behind),
-    }  # fmt: skip
-
-
-def _plain(value: Any) -> Cell:
-    return value.item() if hasattr(value, "item") else value
-
-
-def _table(table: Table) -> dict[str, Any]:
-    rows = table.text_rows()
-    # A column of words is read from the left, one of numbers compared from the right.
-    words = [not all(NUMERIC.match(cell) for cell in cells) for cells in zip(*rows, strict=True)]
-    keys = [[_sort_key(cell) for cell in row] for row in table.rows]
-    cells = [list(zip(row, known, strict=True)) for row, known in zip(rows, keys, strict=True)]
-    return {"title": table.title, "columns": table.columns, "rows": cells, "caption": table.caption, "words": words}
+def _words(table: Table) -> list[bool]:
+    """Columns of words, which are read from the left; numbers are compared from the right."""
+    return [not all(NUMERIC.match(cell) for cell in cells) for cells in zip(*table.text_rows(), strict=True)]
 
 
 def _sort_key(cell: Cell) -> str:
     """What a click on the heading sorts by."""
     value = cell.value if isinstance(cell, Estimate) else cell
     return "" if value is None else str(value)
-
-
-def _methods(report: Report) -> list[str]:
-    return list(dict.fromkeys([*METHODS, *(one for section in report.sections for one in section.methods)]))
-
-
-def _flat(prefix: str, values: dict[str, Any], depth: int) -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict) and depth > 1:
-            yield from _flat(f"{prefix}{key}.", value, depth - 1)
-        else:
-            yield prefix + key, value

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
-from analysis.report.findings import BETTER, SAME, UNDECIDED, WORSE, Findings
-from analysis.report.tables import Estimate
+import pandas as pd
+
+from analysis.report.findings import BETTER, FEWEST_SEEDS, SAME, UNDECIDED, WORSE, Findings, largest_first
 
 MOST_WORDS = 25
 MOST_NAMED = 2
@@ -36,29 +37,38 @@ def fits(sentence: str) -> bool:
     return len(sentence.split()) <= MOST_WORDS
 
 
+def shortest(*sentences: str) -> str:
+    """The first one that is short enough, or the last."""
+    return next(filter(fits, sentences), sentences[-1])
+
+
+def fitting(head: str, clauses: Sequence[str]) -> str:
+    """The head with as many clauses as a short sentence holds, the first ones."""
+    return shortest(*(f"{head}: {joined(clauses[:number])}." for number in range(len(clauses), 0, -1)), f"{head}.")
+
+
 def difference_sentence(found: Findings) -> str:
     """What differs from the baseline, the largest difference first; "" without a second configuration."""
     table = found.differences
     if table.empty:
         return ""
     decided = table[table["verdict"].isin((BETTER, WORSE))]
-    decided = decided.reindex(decided["difference"].abs().sort_values(ascending=False, kind="stable").index)
-    seeds = f"{count(int(table['n'].min()), 'shared seed')}"
+    seeds = count(int(table["n"].min()), "shared seed")
+    only = table.iloc[0]
     if decided.empty:
         same = table.loc[table["verdict"] == SAME, "configuration"].tolist()
         if len(same) == len(table):
             return f"{_which(same)} the same as {found.baseline} within {margin_text(found)} ({seeds})."
         if len(table) == 1:
-            row = table.iloc[0]
-            return f"Undecided: {row['configuration']} differs from {found.baseline} by {signed(found, row)} ({seeds})."
+            by = f"differs from {found.baseline} by {found.gap(only)} ({seeds})"
+            return f"Undecided: {only['configuration']} {by}."
         return (
             f"No configuration is shown to differ from {found.baseline} ({count(len(table), 'comparison')}, {seeds})."
         )
-    clauses = [f"{row['configuration']} by {signed(found, row)}" for _, row in decided.head(MOST_NAMED).iterrows()]
-    if len(decided) == 1 and len(table) == 1:
-        return f"{decided.iloc[0]['configuration']} differs from {found.baseline} by {signed(found, decided.iloc[0])}."
-    first = f"{len(decided)} of {count(len(table), 'configuration')} differ{'s' * (len(decided) == 1)} from"
-    return fitting(f"{first} {found.baseline}", clauses)
+    if len(table) == 1:
+        return f"{only['configuration']} differs from {found.baseline} by {found.gap(only)}."
+    head = f"{len(decided)} of {count(len(table), 'configuration')} differ{'s' * (len(decided) == 1)} from"
+    return fitting(f"{head} {found.baseline}", clauses(found, decided, "configuration"))
 
 
 def contrast_sentence(found: Findings) -> str:
@@ -67,12 +77,22 @@ def contrast_sentence(found: Findings) -> str:
     if table.empty:
         return ""
     decided = table[table["verdict"] != UNDECIDED]
-    decided = decided.reindex(decided["difference"].abs().sort_values(ascending=False, kind="stable").index)
     if decided.empty:
         return f"None of {count(len(table), 'change')} is shown to move {found.metric.text}."
     head = f"{len(decided)} of {count(len(table), 'change')} move{'s' * (len(decided) == 1)} {found.metric.text}"
-    clauses = [f"{row['contrast']} by {signed(found, row)}" for _, row in decided.head(MOST_NAMED).iterrows()]
-    return fitting(head, clauses)
+    return fitting(head, clauses(found, decided, "contrast"))
+
+
+def clauses(found: Findings, table: pd.DataFrame, name: str) -> list[str]:
+    """The largest differences, each with its name."""
+    return [f"{row[name]} by {found.gap(row)}" for _, row in largest_first(table).head(MOST_NAMED).iterrows()]
+
+
+def alone_sentence(found: Findings) -> str:
+    """What is said of the first configuration where no other has a value."""
+    row = found.means.iloc[0]
+    value = f"{found.cell(row)} {found.metric.shown_unit}"
+    return f"{row['configuration']} has {found.metric.text} {value}, {count(int(row['n']), 'seed')}."
 
 
 def lost_sentence(found: Findings) -> str:
@@ -81,6 +101,14 @@ def lost_sentence(found: Findings) -> str:
         return ""
     total, verb = count(len(found.seeds), "seed"), "it counts" if found.lost == 1 else "they count"
     return f"{found.lost} of {total} diverged or failed; {verb} with the worst value of the run."
+
+
+def few_seeds_sentence(found: Findings) -> str:
+    """Why nothing is decided with fewer seeds than every verdict takes; "" with enough."""
+    shared = found.differences["n"].max()
+    if found.differences.empty or shared >= FEWEST_SEEDS:
+        return ""
+    return f"Every verdict takes at least {FEWEST_SEEDS} seeds; the configurations share {int(shared)}."
 
 
 def stuck_sentence(found: Findings) -> str:
@@ -107,25 +135,9 @@ def collapse_sentence(found: Findings) -> str:
 def margin_text(found: Findings) -> str:
     """The margin below which differences do not matter."""
     size = f"{found.margin:g}"
-    return (
-        f"{size} point{'' if size == '1' else 's'}"
-        if found.metric.fraction
-        else f"{size} {found.difference_unit}".strip()
-    )
-
-
-def fitting(head: str, clauses: Sequence[str]) -> str:
-    """The head with as many clauses as a short sentence holds, the first ones."""
-    whole = [f"{head}: {joined(clauses[:number])}." for number in range(len(clauses), 0, -1)]
-    return next((sentence for sentence in whole if fits(sentence)), f"{head}.")
+    unit = f"point{'' if size == '1' else 's'}" if found.metric.fraction else found.metric.unit
+    return f"{size} {unit}".strip()
 
 
 def _which(labels: Sequence[str]) -> str:
     return f"{named(labels)} {'is' if len(labels) == 1 else 'are'}"
-
-
-def signed(found: Findings, row: "object") -> str:
-    value, low, high = (float(row[name]) for name in ("difference", "low", "high"))  # type: ignore[index]
-    shown = Estimate(value, low, high, signed=True, digits=found.digits)
-    text, _, reach = str(shown).partition(" (")
-    return f"{text} {found.difference_unit}".rstrip() + (f" ({reach}" if reach else "")

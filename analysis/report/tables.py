@@ -1,9 +1,10 @@
 """Tables as plain data: cells that know how they are read and how they are written to CSV."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from analysis.export.tables import csv_text, latex_text, markdown_text
 
@@ -12,7 +13,7 @@ EMPTY = "–"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and the ends of its 95 % interval, None where there is none; in the unit that is shown."""
+    """A value and the ends of its 95 % interval, None or NaN where there is none; in the unit that is shown."""
 
     value: float
     low: float | None = None
@@ -20,19 +21,23 @@ class Estimate:
     signed: bool = False
     digits: int = 1
 
+    @classmethod
+    def of(cls, row: Any, value: str = "estimate", digits: int = 1, scale: float = 1.0) -> "Estimate":
+        """From a row with a value, low and high; differences are signed."""
+        middle, low, high = (scale * float(getattr(row, name)) for name in (value, "low", "high"))
+        return cls(middle, low, high, value == "difference", digits)
+
     def __str__(self) -> str:
+        return self.said()
+
+    def said(self, unit: str = "") -> str:
+        """``value unit (low to high)``."""
         if not math.isfinite(self.value):
             return EMPTY
-        text = self._text(self.value)
+        text = f"{self._text(self.value)} {unit}".rstrip()
         if self.low is None or self.high is None or not (math.isfinite(self.low) and math.isfinite(self.high)):
             return text
-        return f"{text} ({self.reach})"
-
-    @property
-    def reach(self) -> str:
-        """``low to high``."""
-        assert self.low is not None and self.high is not None
-        return f"{self._text(self.low)} to {self._text(self.high)}"
+        return f"{text} ({self._text(self.low)} to {self._text(self.high)})"
 
     def _text(self, value: float) -> str:
         text = f"{value:{'+' if self.signed else ''},.{self.digits}f}"
@@ -52,6 +57,11 @@ class Table:
     rows: list[list[Cell]]
     caption: str = ""
 
+    @classmethod
+    def of(cls, name: str, title: str, rows: Sequence[Mapping[str, Cell]], caption: str = "") -> "Table | None":
+        """From rows by heading, which all have the same ones; None without a row."""
+        return cls(name, title, list(rows[0]), [list(row.values()) for row in rows], caption) if rows else None
+
     def text_rows(self) -> list[list[str]]:
         """The cells as a person reads them."""
         return [[cell_text(cell) for cell in row] for row in self.rows]
@@ -60,16 +70,14 @@ class Table:
         """A GitHub table under its title, with the caption below."""
         return f"### {self.title}\n\n{markdown_text(self.columns, self.text_rows())}\n{self.caption}".strip() + "\n"
 
-    def to_latex(self) -> str:
-        """A ``table`` with the rules of booktabs."""
-        return latex_text(self.columns, self.text_rows(), self.caption or self.title, f"tab:{self.name}")
-
-    def write_csv(self, path: Path) -> None:
-        """Numbers in full precision: an estimate takes the columns value, low and high."""
-        columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.columns)
+    def write(self, folder: Path) -> None:
+        """Write ``<name>.csv``, numbers in full precision and estimates as value, low and high, and ``<name>.tex``."""
+        columns = list(zip(*self.rows, strict=True))
         flat = [part for heading, cells in zip(self.columns, columns, strict=True) for part in _flat(heading, cells)]
         rows = list(zip(*(cells for _, cells in flat), strict=True))
-        path.write_text(csv_text([heading for heading, _ in flat], rows), encoding="utf-8")
+        (folder / f"{self.name}.csv").write_text(csv_text([heading for heading, _ in flat], rows), encoding="utf-8")
+        latex = latex_text(self.columns, self.text_rows(), self.caption or self.title, f"tab:{self.name}")
+        (folder / f"{self.name}.tex").write_text(latex, encoding="utf-8")
 
 
 def cell_text(cell: Cell) -> str:

@@ -1,16 +1,17 @@
 """Do the orders of configurations that the notes claim hold? A study declares them, every step of them is tested."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 
-from analysis import stats
 from analysis.charts.forest import forest
 from analysis.io.metrics import MetricInfo, metric_info
-from analysis.io.values import outcomes
 from analysis.report.document import Section
-from analysis.report.findings import UNDECIDED, Findings
-from analysis.report.phrases import count, fits, joined
+from analysis.report.findings import BETTER, UNDECIDED, WORSE, Findings
+from analysis.report.phrases import count, joined, shortest
 from analysis.report.tables import Cell, Estimate, Table
 
 HOLDS, CONTRADICTED = "holds", "is contradicted"
@@ -41,58 +42,57 @@ class Order:
     def text(self) -> str:
         return " > ".join(self.labels)
 
+    @property
+    def digits(self) -> int:
+        """Decimals of a difference."""
+        return self.metric.digits(self.steps["difference"].abs().max())
 
-def orders(found: Findings, level: float | None = None) -> list[Order]:
+
+def orders(found: Findings, share: float = 1.0) -> list[Order]:
     """The claimed orders of the configurations that have a value; those of fewer than two are left out.
 
     Args:
-        level: chance that any verdict on any step is wrong; that of the report where it is None. Metrics share it.
+        share: of the level, that any verdict on any step is wrong. Metrics share it.
     """
-    declared = [dict(one) for one in found.run.study.get("claims") or ()]
-    metrics = list(dict.fromkeys(str(one.get("metric") or found.metric.name) for one in declared))
+    by_metric: dict[str, list[Mapping[str, Any]]] = {}
+    for one in found.run.study.get("claims") or ():
+        by_metric.setdefault(str(one.get("metric") or found.metric.name), []).append(one)
     known: list[Order] = []
-    for name in metrics:
+    for name, declared in by_metric.items():
         about = found.metric if name == found.metric.name else metric_info(found.run.study.get("metrics"), name)
-        own = [one for one in declared if str(one.get("metric") or found.metric.name) == name]
-        known += _of_metric(found, own, about, (level or found.level) / len(metrics))
+        known += _of_metric(found, declared, about, share / len(by_metric))
     return known
 
 
-def _of_metric(found: Findings, declared: list[dict[str, object]], about: MetricInfo, level: float) -> list[Order]:
-    seeds = found.seeds
-    if about.name != found.metric.name:
-        seeds = outcomes(found.run, about.name)
-        seeds = seeds.assign(value=seeds["value"] * about.scale)
+def _of_metric(
+    found: Findings, declared: Sequence[Mapping[str, Any]], about: MetricInfo, share: float
+) -> list[Order]:  # fmt: skip
+    seeds = found.outcomes(about)
     present = set(seeds["configuration"])
-    labels = [tuple(label for label in one["order"] if label in present) for one in declared]  # type: ignore[attr-defined]
-    pairs = list(dict.fromkeys(pair for own in labels for pair in zip(own, own[1:], strict=False)))
+    labels = [tuple(label for label in one["order"] if label in present) for one in declared]
+    pairs = list(dict.fromkeys(pair for own in labels for pair in pairwise(own)))
     if not pairs:
         return []
-    weights = {str(number): {better: 1.0, worse: -1.0} for number, (better, worse) in enumerate(pairs)}
-    table = stats.contrasts(seeds, "value", weights, level=level)
-    table[["better", "worse"]] = pairs
-    right = (table["difference"] > 0) == about.maximise
-    table["verdict"] = UNDECIDED
-    table.loc[table["different"], "verdict"] = right.map({True: AS_CLAIMED, False: REVERSED})
-    table.index = pd.MultiIndex.from_tuples(pairs)
-    columns = ["better", "worse", "n", "difference", "low", "high", "verdict"]
+    table = found.pairs(pairs, share, seeds, maximise=about.maximise)
+    table["verdict"] = table["verdict"].replace({BETTER: AS_CLAIMED, WORSE: REVERSED})
+    table = table.assign(better=[one for one, _ in pairs], worse=[one for _, one in pairs])
+    places = {pair: place for place, pair in enumerate(pairs)}
     return [
-        Order(own, about, str(one.get("source") or "the notes"),
-              table.loc[list(zip(own, own[1:], strict=False)), columns].reset_index(drop=True))
+        Order(own, about, str(one.get("source") or "the notes"), table.iloc[[places[pair] for pair in pairwise(own)]])
         for own, one in zip(labels, declared, strict=True)
         if len(own) > 1
-    ]  # fmt: skip
+    ]
 
 
-def claims_sentence(found: Findings, level: float | None = None) -> str:
+def claims_sentence(found: Findings, share: float = 1.0) -> str:
     """Which of the claimed orders hold; "" for a study that declares none."""
-    known = orders(found, level)
+    known = orders(found, share)
     if not known:
         return ""
     if len(known) == 1:
         names = (f"The order {known[0].text} of the notes", "The order that the notes claim")
-        sentences = [*(_said(found, known[0], name) for name in names), f"{names[1]} {_verb(known[0].verdict)}."]
-        return next(filter(fits, sentences), "")
+        verdict = "is undecided" if known[0].verdict == UNDECIDED else known[0].verdict
+        return shortest(*(_said(known[0], name, found) for name in names), f"{names[1]} {verdict}.")
     verdicts = [order.verdict for order in known]
     parts = []
     for verdict, one, several in (
@@ -106,54 +106,36 @@ def claims_sentence(found: Findings, level: float | None = None) -> str:
     return f"Of {count(len(known), 'order')} that the notes claim, {joined(parts)}."
 
 
-def claims_section(found: Findings, level: float | None = None) -> Section | None:
+def claims_section(found: Findings, share: float = 1.0) -> Section | None:
     """Every claimed order, step by step; None for a study that declares none."""
-    known = orders(found, level)
-    if not known:
-        return None
-    rows: list[list[Cell]] = []
-    for order in known:
-        for _, step in order.steps.iterrows():
-            shown = Estimate(step["difference"], step["low"], step["high"], signed=True, digits=_digits(found, order))
-            rows.append([_step(step), order.metric.text, shown, int(step["n"]), step["verdict"], order.source])
-    columns = ["step", "metric", "difference", "seeds", "verdict", "claimed in"]
+    known = orders(found, share)
+    steps = [(order, step, f"{step.better} over {step.worse}") for order in known for step in order.steps.itertuples()]
+    rows: list[dict[str, Cell]] = [
+        {"step": name, "metric": order.metric.text, "difference": Estimate.of(step, "difference", order.digits),
+         "seeds": step.n, "verdict": step.verdict, "claimed in": order.source} for order, step, name in steps
+    ]  # fmt: skip
     caption = "Differences in points of fractions, else in the unit of the metric; intervals corrected for all steps."
-    table = Table("claims", "Claimed orders, step by step", columns, rows, caption)
-    said = [_said(found, order, order.text) for order in known]
-    own = [order.steps.assign(name=order.steps.apply(_step, axis=1)) for order in known if order.metric == found.metric]
-    charts = []
-    if own:
-        steps = pd.concat(own).drop_duplicates("name").rename(columns={"difference": "estimate"})
-        charts.append(forest(
-            "claims", f"Steps of the claimed orders in {found.metric.text}",
-            f"Points are the better minus the worse as claimed, paired by seed: claimed is "
-            f"{'above' if found.metric.maximise else 'below'} 0. Lines: intervals, corrected for all steps.",
-            steps[["name", "estimate", "low", "high", "verdict"]], found.difference_unit or found.metric.text,
-        ))  # fmt: skip
-    return Section("What the notes claim", said, [table], charts, METHODS)
+    table = Table.of("claims", "Claimed orders, step by step", rows, caption)
+    own = {name: step for order, step, name in steps if order.metric == found.metric}
+    chart = forest(
+        "claims", f"Steps of the claimed orders in {found.metric.text}",
+        f"Points are the better minus the worse as claimed, paired by seed: claimed is "
+        f"{'above' if found.metric.maximise else 'below'} 0. Lines: intervals, corrected for all steps.",
+        pd.DataFrame(own.values()).assign(name=list(own)).rename(columns={"difference": "estimate"}),
+        found.metric.difference_unit or found.metric.text,
+    ) if own else None  # fmt: skip
+    said = [_said(order, order.text, found) for order in known]
+    return Section.of("What the notes claim", said, [table], [chart], METHODS) if known else None
 
 
-def _said(found: Findings, order: Order, name: str) -> str:
+def _said(order: Order, name: str, found: Findings) -> str:
     by = "" if order.metric == found.metric else f" by {order.metric.text}"
     steps = order.steps
     if order.verdict == CONTRADICTED:
         step = steps[steps["verdict"] == REVERSED].iloc[0]
-        unit = "points" if order.metric.fraction else order.metric.unit
-        size = f"{abs(step['difference']):.{_digits(found, order)}f} {unit}".strip()
+        size = f"{abs(step['difference']):.{order.digits}f} {order.metric.difference_unit}".strip()
         return f"{name} {CONTRADICTED}{by}: {step['worse']} is {size} better than {step['better']}."
     if order.verdict == HOLDS:
         return f"{name} {HOLDS}{by} ({count(int(steps['n'].min()), 'shared seed')})."
     shown = int((steps["verdict"] == AS_CLAIMED).sum())
     return f"{name} is undecided{by}: {shown} of {count(len(steps), 'step')} {'is' if shown == 1 else 'are'} shown."
-
-
-def _verb(verdict: str) -> str:
-    return "is undecided" if verdict == UNDECIDED else verdict
-
-
-def _step(step: "pd.Series[str]") -> str:
-    return f"{step['better']} over {step['worse']}"
-
-
-def _digits(found: Findings, order: Order) -> int:
-    return found.digits if order.metric == found.metric else 1 if order.metric.fraction else 3

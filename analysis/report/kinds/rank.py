@@ -1,7 +1,5 @@
 """Studies of LoRA's rank: from where on more does not help, whether it does harm, and what a fixed alpha does."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 
@@ -9,20 +7,13 @@ from analysis import stats
 from analysis.charts.along import along
 from analysis.charts.curves import curves
 from analysis.io.values import curve
-from analysis.report.document import Section
+from analysis.report.document import Kind, Section
 from analysis.report.findings import BETTER, FEWEST_SEEDS, UNDECIDED, WORSE, Findings
-from analysis.report.kind import Kind
+from analysis.report.headline import shown_labels
 from analysis.report.kinds.claims import claims_section, claims_sentence
 from analysis.report.kinds.ranks import Rule, comparisons, rules, saturation, share
-from analysis.report.phrases import capital, count, fitting, margin_text, signed
-from analysis.report.sections import (
-    contrasts_section,
-    curves_section,
-    metrics_section,
-    reported_section,
-    seeds_section,
-    variance_section,
-)
+from analysis.report.phrases import capital, clauses, count, fitting, margin_text
+from analysis.report.sections import EVERY_STUDY, contrasts_section, curves_section
 from analysis.report.tables import Cell, Estimate, Table
 from analysis.report.trade_offs import trade_off_section
 
@@ -56,7 +47,7 @@ def rank_sentence(found: Findings, place: int) -> str:
     before = ranks[-within - 1]
     if not within and (known["verdict"] == WORSE).any():
         row = known.loc[known["difference"].where(known["verdict"] == WORSE).abs().idxmax()]
-        return f"More rank does harm{about}: r={before} differs from r={row['rank']} by {signed(found, row)}."
+        return f"More rank does harm{about}: r={before} differs from r={row['rank']} by {found.gap(row)}."
     if table.empty or int(table["n"].iloc[0]) < FEWEST_SEEDS:
         return ""
     if not within:
@@ -80,9 +71,8 @@ def rule_sentence(found: Findings) -> str:
     decided = known[known["verdict"] != UNDECIDED]
     if decided.empty:
         return f"At none of {count(len(known), 'rank')} is {name} shown to differ from {other}."
-    decided = decided.reindex(decided["difference"].abs().sort_values(ascending=False, kind="stable").index)
     head = f"At {len(decided)} of {count(len(known), 'rank')} {name} differs from {other}"
-    return fitting(head, [f"r={row['rank']} by {signed(found, row)}" for _, row in decided.head(2).iterrows()])
+    return fitting(head, clauses(found, decided.assign(name="r=" + decided["rank"].astype(str)), "name"))
 
 
 def rank_section(found: Findings) -> Section | None:
@@ -92,17 +82,18 @@ def rank_section(found: Findings) -> Section | None:
         return None
     places = pd.DataFrame([(rule.name, rank, label) for rule in every for rank, label in rule.labels.items()],
                           columns=["series", "x", "configuration"])  # fmt: skip
-    methods = {label: own.get("method") for label, own in (found.run.study.get("configurations") or {}).items()}
-    lines = {text: found.estimate(label) for method, text in REFERENCES.items() for label in found.labels
-             if methods.get(label) == method and np.isfinite(found.estimate(label))}  # fmt: skip
+    known = found.run.study.get("configurations") or {}
+    means = {label: found.estimate(label) for label in found.labels}
+    lines = {text: mean for method, text in REFERENCES.items() for label, mean in means.items()
+             if (known.get(label) or {}).get("method") == method and np.isfinite(mean)}  # fmt: skip
     chart = along(
         "by_rank", f"{capital(found.metric.text)} by rank",
         "Lines join means over seeds with 95 % intervals, one per rule for alpha; dots are seeds.",
         places.merge(found.means.rename(columns={"estimate": "y"}))[["series", "x", "y", "low", "high"]],
-        [rule.name for rule in every], ("rank", found.axis),
+        [rule.name for rule in every], ("rank", found.metric.axis),
         places.merge(found.seeds.rename(columns={"value": "y"}))[["series", "seed", "x", "y"]], lines,
     )  # fmt: skip
-    return Section("Rank", [], [table for table in (_saturation(found), _rules(found)) if table.rows], [chart], METHODS)
+    return Section.of("Rank", [], [_saturation(found), _comparisons(found)], [chart], METHODS)
 
 
 def learning_section(found: Findings) -> Section | None:
@@ -111,42 +102,36 @@ def learning_section(found: Findings) -> Section | None:
     if parts[0].empty:
         return curves_section(found)
     measured = pd.concat(parts).sort_values(["trial_id", "seed", "at"])
-    measured = measured.assign(at=lambda one: one["at"] - 1, value=lambda one: 100 * one["value"])
-    return Section("Learning curves", charts=[curves(
+    measured = measured.assign(at=measured["at"] - 1, value=100 * measured["value"])
+    return Section.of("Learning curves", charts=[curves(
         "curves", "Top-1 by step", "Bold: means over seeds; thin: the seeds. Click a configuration in the legend.",
-        measured, [label for label in found.labels if (measured["configuration"] == label).any()], "step", "top-1 (%)",
+        measured, shown_labels(found, measured), "step", "top-1 (%)",
     )])  # fmt: skip
 
 
-def _saturation(found: Findings) -> Table:
-    rows: list[list[Cell]] = [
-        [f"r={row['rank']}, {rule.name}", Estimate(row["difference"], signed=True, digits=found.digits),
-         Estimate(row["low"], signed=True, digits=found.digits), int(row["n"]),
-         f"within {margin_text(found)}" if row["within"] else UNDECIDED]
+def _saturation(found: Findings) -> Table | None:
+    unit, within = found.metric.difference_unit, f"within {margin_text(found)}" if found.margin else ""
+    rows: list[dict[str, Cell]] = [
+        {"rank": f"r={row.rank}, {rule.name}",
+         f"from the best ({unit})": Estimate(row.difference, signed=True, digits=found.digits),
+         "at least": Estimate(row.low, signed=True, digits=found.digits), "seeds": row.n,
+         "verdict": within if row.within else UNDECIDED}
         for rule in rules(found)
-        for _, row in saturation(found, rule).iterrows()
+        for row in saturation(found, rule).itertuples()
     ]  # fmt: skip
     caption = "Mean minus the best of the other means, and its lower bound; below an undecided rank nothing is tested."
-    columns = ["rank", f"from the best ({found.difference_unit})", "at least", "seeds", "verdict"]
-    return Table("saturation", "Where the rank saturates", columns, rows, caption)
+    return Table.of("saturation", "Where the rank saturates", rows, caption)
 
 
-def _rules(found: Findings) -> Table:
-    rows: list[list[Cell]] = [
-        [_compared(row),
-         Estimate(row["difference"], row["low"], row["high"], True, found.digits), int(row["n"]), row["verdict"]]
-        for _, row in comparisons(found).iterrows()
+def _comparisons(found: Findings) -> Table | None:
+    rows: list[dict[str, Cell]] = [
+        {"comparison": f"{row.rule} against {row.other} at r={row.rank}" if row.other else
+         f"largest rank against r={row.rank}, {row.rule}",
+         f"difference ({found.metric.difference_unit})": found.cell(row, "difference"), "seeds": row.n,
+         "verdict": row.verdict}
+        for row in comparisons(found).itertuples()
     ]  # fmt: skip
-    columns = ["comparison", f"difference ({found.difference_unit})", "seeds", "verdict"]
-    return Table(
-        "ranks", "Ranks and rules for alpha", columns, rows, "Paired by seed; intervals corrected for all rows."
-    )
-
-
-def _compared(row: "pd.Series[str]") -> str:
-    if row["other"]:
-        return f"{row['rule']} against {row['other']} at r={row['rank']}"
-    return f"largest rank against r={row['rank']}, {row['rule']}"
+    return Table.of("ranks", "Ranks and rules for alpha", rows, "Paired by seed; intervals corrected for all rows.")
 
 
 def _needed(found: Findings, rule: Rule, rank: int) -> str:
@@ -163,21 +148,14 @@ def _needed(found: Findings, rule: Rule, rank: int) -> str:
     return f" (about {seeds} seeds would decide)" if seeds <= MOST_SEEDS else f" (more than {MOST_SEEDS} seeds needed)"
 
 
-def _orders(found: Findings) -> str:
-    return claims_sentence(found, share(found))
-
-
-def _orders_section(found: Findings) -> Section | None:
-    return claims_section(found, share(found))
-
-
 RANK = Kind(
     "rank",
     claims=(
-        random_sentence, rule_sentence, partial(rank_sentence, place=0), partial(rank_sentence, place=1), _orders,
+        random_sentence, rule_sentence, lambda found: rank_sentence(found, 0), lambda found: rank_sentence(found, 1),
+        lambda found: claims_sentence(found, share(found)),
     ),
     sections=(
-        rank_section, _orders_section, trade_off_section, contrasts_section, learning_section, seeds_section,
-        variance_section, metrics_section, reported_section,
+        rank_section, lambda found: claims_section(found, share(found)), trade_off_section, contrasts_section,
+        learning_section, *EVERY_STUDY,
     ),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """A search as its report reads it: what was confirmed on fresh seeds, and every configuration with what it was."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,46 +20,20 @@ MOST_DRAWN, MOST_BEST = 1_500, 500
 
 
 @dataclass(frozen=True)
-class Goal:
-    """An objective of a search: ``label`` in the columns of search.parquet, and what it is a statistic of."""
-
-    label: str
-    metric: MetricInfo
-    maximise: bool
-
-    @property
-    def text(self) -> str:
-        """As people read it."""
-        return self.label.replace(self.metric.name, self.metric.text).replace("_", " ")
-
-    @property
-    def unit(self) -> str:
-        return "%" if self.metric.fraction else self.metric.unit
-
-    @property
-    def axis(self) -> str:
-        return f"{self.text} (%)" if self.metric.fraction else self.text
-
-    @property
-    def difference_unit(self) -> str:
-        return "points" if self.metric.fraction else self.metric.unit
-
-    @property
-    def digits(self) -> int:
-        return 1 if self.metric.fraction else 0 if self.metric.unit == "parameters" else 4
-
-
-@dataclass(frozen=True)
 class Search:
-    """A search, read; ``goals``: its objectives, the first one first."""
+    """A search, read; ``goals``: its objectives, the first one first, named as in the columns of search.parquet."""
 
     run: Run
     records: SearchRecords
-    goals: tuple[Goal, ...]
+    goals: tuple[MetricInfo, ...]
 
     @property
-    def first(self) -> Goal:
+    def first(self) -> MetricInfo:
         return self.goals[0]
+
+    @property
+    def space(self) -> list[dict[str, Any]]:
+        return list(self.run.study["search"]["space"])
 
     @cached_property
     def trials(self) -> pd.DataFrame:
@@ -75,11 +50,10 @@ class Search:
     @cached_property
     def confirmed(self) -> pd.DataFrame:
         """Configurations with a trial on fresh seeds: the study's own first one, then in the search's order."""
+        own = -1 if self.own_first is None else self.own_first["trial"]
         frame = self.trials[self.trials["fresh_trial_id"].notna()]
-        own = self.own_first
-        first = frame["trial"] != (-1 if own is None else int(own["trial"]))
-        order = pd.DataFrame({"first": first, "place": frame["place"].astype(float)}).sort_values(["first", "place"])
-        return frame.loc[order.index]
+        order = pd.DataFrame({"others": frame["trial"] != own, "place": frame["place"].astype(float)})
+        return frame.loc[order.sort_values(["others", "place"]).index]
 
     @cached_property
     def own_first(self) -> "pd.Series[Any] | None":
@@ -87,53 +61,49 @@ class Search:
         rows = self.trials[self.trials["enqueued"]].sort_values("trial")
         return None if rows.empty else rows.iloc[0]
 
-    def column(self, kind: str, goal: Goal) -> "pd.Series[float]":
+    def column(self, kind: str, goal: MetricInfo) -> "pd.Series[float]":
         """``value``, ``fresh``, ``gap``, ... of ``trials``, in the unit that is shown."""
-        name = f"{kind}.{goal.label}"
+        name = f"{kind}.{goal.name}"
         known = self.trials[name] if name in self.trials else pd.Series(np.nan, index=self.trials.index)
-        return goal.metric.scale * known.astype(float)
+        return goal.scale * known.astype(float)
 
-    def estimate(self, row: "pd.Series[Any]", kind: str, goal: Goal) -> Estimate | None:
+    def estimate(self, row: "pd.Series[Any]", kind: str, goal: MetricInfo) -> Estimate | None:
         """``value``, ``fresh`` or ``gap`` of a row of ``trials``, the last two with their intervals."""
-        value, low, high = (
-            float(self.column(one, goal)[row.name]) for one in (kind, f"{kind}_low", f"{kind}_high")  # type: ignore[index]
-        )  # fmt: skip
+        columns = [self.column(one, goal) for one in (kind, f"{kind}_low", f"{kind}_high")]
+        value, low, high = (float(one.at[row.name]) for one in columns)  # type: ignore[index]
         if np.isnan(value):
             return None
-        known = None if low == high else low, None if low == high else high  # no interval of what no seed changes
-        return Estimate(value, *known, signed=kind == "gap", digits=goal.digits)
+        low = low if low != high else np.nan  # no interval of what no seed changes
+        return Estimate(value, low, high, kind == "gap", goal.digits(self.column("value", goal).abs().max()))
+
+    def trained(self, name: str) -> "pd.Series[Any]":
+        """The value of a parameter by trial; None where it has none or did not train."""
+        known = self.run.trials.drop_duplicates("trial_id").set_index("trial_id").get(f"param.{name}", {})
+        return self.trials["trial_id"].map(known)
 
     @cached_property
     def fields(self) -> pd.DataFrame:
         """What a configuration was trained with, by trial: a column per dimension that varies; None where a condition
         takes the dimension away. Options of a choice are text."""
-        trained = self.run.trials.drop_duplicates("trial_id").set_index("trial_id")
-        ran = self.trials["trial_id"].isin(trained.index)
+        ran = self.trials["trial_id"].isin(self.run.trials["trial_id"])
         there: dict[str, pd.Series[bool]] = {}
         found: dict[str, pd.Series[Any]] = {}
         for entry in self.space:
-            name, column = entry["name"], f"param.{entry['name']}"
-            values = self.trials["trial_id"].map(trained[column]) if column in trained else pd.Series(None, ran.index)
-            active = ran & (values.notna() | _takes_none(entry))
+            name, values, choice = entry["name"], self.trained(entry["name"]), entry["kind"] == "choice"
+            active = ran & (values.notna() | (choice and None in entry["options"]))
             for parent, wanted in entry["when"].items():
-                allowed = {_word(one) for one in (wanted if isinstance(wanted, list) else [wanted])}
-                of_parent = self.trials["trial_id"].map(trained.get(f"param.{parent}", {})).map(_word)
-                active &= there[parent] & of_parent.isin(allowed)
+                allowed = [_word(one) for one in (wanted if isinstance(wanted, list) else [wanted])]
+                active &= there[parent] & self.trained(parent).map(_word).isin(allowed)
             there[name] = active
-            if entry["kind"] == "fixed" or not active.any():
-                continue
-            if entry["kind"] == "choice":
-                words = [_word(one) if known else None for one, known in zip(values, active, strict=True)]
-                found[name] = pd.Series(words, ran.index, object)
-            else:
-                found[name] = values.astype(float).where(active)
+            if entry["kind"] != "fixed" and active.any():
+                words = values.map(_word).astype(object) if choice else values.astype(float)
+                found[name] = words.where(active, None if choice else np.nan)
         return pd.DataFrame(found, index=self.trials.index)
 
     @cached_property
     def axes(self) -> list[Axis]:
         """The dimensions that were searched, each on the scale on which it is drawn."""
-        known = {entry["name"]: entry for entry in self.space}
-        return [_axis(known[name]) for name in self.fields]
+        return [_axis(entry) for entry in self.space if entry["name"] in self.fields]
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -142,13 +112,16 @@ class Search:
         drawn = self.fields.copy()
         for entry in self.space:
             if entry["name"] in drawn and (parent := entry.get("ratio_to")):
-                whole = self.run.trials.drop_duplicates("trial_id").set_index("trial_id")[f"param.{parent}"]
-                base = self.trials["trial_id"].map(whole).astype(float)
-                drawn[entry["name"]] = drawn[entry["name"]].astype(float) / base
-        drawn.columns = [f"drawn {name}" for name in drawn]
+                drawn[entry["name"]] /= self.trained(parent).astype(float)
         goals = {f"goal{number}": self.column("value", goal) for number, goal in enumerate(self.goals)}
-        whole = self.trials.assign(**goals, value=goals["goal0"]).join(drawn).loc[self.evaluated.index]
-        return whole if len(whole) <= MOST_DRAWN else self._thinned(whole)
+        table = self.trials.assign(**goals, value=goals["goal0"]).join(drawn.add_prefix("drawn "))
+        table = table.loc[self.evaluated.index]
+        if len(table) <= MOST_DRAWN:
+            return table
+        best = table["value"].rank(ascending=not self.first.maximise, method="first") <= MOST_BEST
+        others = np.flatnonzero(~best)
+        best.iloc[others[:: -(-len(others) // (MOST_DRAWN - MOST_BEST))]] = True
+        return table[best]
 
     @property
     def goal_axes(self) -> list[Axis]:
@@ -159,16 +132,6 @@ class Search:
             for goal, values in zip(self.goals, seen, strict=True)
         ]
 
-    @property
-    def space(self) -> list[dict[str, Any]]:
-        return list(self.run.study["search"]["space"])
-
-    def _thinned(self, table: pd.DataFrame) -> pd.DataFrame:
-        best = table["value"].rank(ascending=not self.first.maximise, method="first") <= MOST_BEST
-        rest = table.index[~best]
-        kept = rest[:: -(-len(rest) // (MOST_DRAWN - MOST_BEST))]
-        return table.loc[table.index[best].union(kept)]
-
 
 def searched(run: Run) -> Search:
     """The search of a run, or of the whole run of which this is a part.
@@ -177,9 +140,8 @@ def searched(run: Run) -> Search:
         RecordsError: a file of the search is missing or damaged.
     """
     whole = run.whole
-    known = whole.study.get("metrics")
-    goals = tuple(_goal(one, metric_info(known, one["metric"])) for one in whole.study["search"]["objectives"])
-    return Search(whole, read_search(whole), goals)
+    goals = [_goal(one, whole.study.get("metrics")) for one in whole.study["search"]["objectives"]]
+    return Search(whole, read_search(whole), tuple(goals))
 
 
 def fresh_run(run: Run) -> Run:
@@ -188,30 +150,27 @@ def fresh_run(run: Run) -> Run:
     The study's own first configuration comes first, where it was confirmed, then the others in the search's order.
     """
     confirmed = searched(run).confirmed
-    labels = confirmed["fresh_configuration"].tolist()
-    ids = confirmed["fresh_trial_id"].tolist()
-    own = dict(zip(confirmed["configuration"], labels, strict=True))
+    own = dict(zip(confirmed["configuration"], confirmed["fresh_configuration"], strict=True))
     reported = [one | {"configuration": own.get(one["configuration"], one["configuration"])}
                 for one in run.study.get("reported") or ()]  # fmt: skip
-    study = run.study | {"configurations": dict.fromkeys(labels), "reported": reported, "contrasts": []}
-    trials, metrics = (frame[frame["trial_id"].isin(ids)] for frame in (run.trials, run.metrics))
-    return Run(run.path, study, trials.reset_index(drop=True), metrics.reset_index(drop=True), run)
+    study = run.study | {"configurations": dict.fromkeys(own.values()), "reported": reported, "contrasts": []}
+    ids = confirmed["fresh_trial_id"].tolist()
+    trials, metrics = (frame[frame["trial_id"].isin(ids)].reset_index(drop=True) for frame in (run.trials, run.metrics))
+    return Run(run.path, study, trials, metrics, run)
 
 
-def _goal(content: dict[str, Any], metric: MetricInfo) -> Goal:
+def _goal(content: Mapping[str, Any], metrics: Any) -> MetricInfo:
+    metric, name = metric_info(metrics, content["metric"]), objective_label(content)
     maximise = content["over_seeds"] not in ("collapse_rate", "spread") and content["direction"] == "maximize"
-    return Goal(objective_label(content), metric, maximise)
+    text = name.replace(metric.name, metric.text).replace("_", " ")
+    return replace(metric, name=name, label=text, direction="maximize" if maximise else "minimize")
 
 
-def _axis(entry: dict[str, Any]) -> Axis:
+def _axis(entry: Mapping[str, Any]) -> Axis:
     column, title = f"drawn {entry['name']}", dimension_label(entry)
     if entry["kind"] == "choice":
         return Axis(column, title, options=tuple(map(_word, entry["options"])))
     return Axis(column, title, float(entry["low"]), float(entry["high"]), bool(entry["log"]))
-
-
-def _takes_none(entry: dict[str, Any]) -> bool:
-    return entry["kind"] == "choice" and None in entry["options"]
 
 
 def _word(value: Any) -> str:

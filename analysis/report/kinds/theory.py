@@ -11,9 +11,9 @@ import pandas as pd
 from analysis import stats
 from analysis.charts.along import along
 from analysis.io.values import REPLICA
-from analysis.report.document import Section
-from analysis.report.findings import UNDECIDED, Findings
-from analysis.report.kind import Kind
+from analysis.report.document import Kind, Section
+from analysis.report.findings import UNDECIDED, Findings, verdicts
+from analysis.report.headline import shown_labels
 from analysis.report.phrases import count, fitting
 from analysis.report.sections import contrasts_section, seeds_section, variance_section
 from analysis.report.tables import Cell, Estimate, Table
@@ -40,17 +40,12 @@ def cases(found: Findings) -> pd.DataFrame:
     names = rows["name"].astype(str).str.extract(f"^{CASE}$").set_axis(["what", "teacher", "rank"], axis=1)
     rows = rows.join(names).dropna(subset=["what", "step"]).astype({"rank": int, "step": int})
     finished = found.run.trials.loc[found.run.trials["status"] == "finished", REPLICA]
-    rows = rows.merge(finished, on=["trial_id", "seed"]).drop_duplicates(
-        ["trial_id", "seed", "step", "name"], keep="last"
-    )
     keys = [*REPLICA, "step", "teacher", "rank"]
-    wide = (
-        rows.pivot(index=keys, columns="what", values="value").reindex(columns=["error", "bound", "gap"]).reset_index()
-    )
+    rows = rows.merge(finished, on=["trial_id", "seed"]).drop_duplicates([*keys, "what"], keep="last")
+    wide = rows.pivot(index=keys, columns="what", values="value").reindex(columns=["error", "bound", "gap"])
     wide["bound"] = wide.groupby([*REPLICA, "teacher", "rank"])["bound"].transform("first")
-    place = {label: number for number, label in enumerate(found.labels)}
-    wide = wide.sort_values("configuration", key=lambda one: one.map(place), kind="stable", ignore_index=True)
-    return wide.assign(gap=100 * wide["gap"])
+    wide["gap"] *= 100
+    return wide.loc[[label for label in found.labels if label in wide.index]].reset_index()
 
 
 def final_cases(found: Findings) -> pd.DataFrame:
@@ -84,23 +79,23 @@ def on_the_way(found: Findings) -> pd.DataFrame:
     empty = pd.DataFrame(columns=["rank", "fixed", "other", "step", "n", "difference", "low", "high", "verdict"])
     known = found.run.study.get("configurations") or {}
     rest = {label: {key: own[key] for key in own.keys() - SCALING} for label, own in known.items()}
-    pair = next(((fixed, other) for fixed in known for other in known
-                 if known[fixed].get("scaling") == "fixed" and known[other].get("scaling") == "proportional"
-                 and rest[fixed] == rest[other] and {fixed, other} <= set(every["configuration"])), None)  # fmt: skip
-    if pair is None:
+    fixed, other = next(((fixed, other) for fixed in known for other in known
+                         if known[fixed].get("scaling") == "fixed" and known[other].get("scaling") == "proportional"
+                         and rest[fixed] == rest[other] and {fixed, other} <= set(every["configuration"])),
+                        ("", ""))  # fmt: skip
+    if not fixed:
         return empty
-    first = every[(every["step"] == every["step"].min()) & every["configuration"].isin(pair)]
+    first = every[(every["step"] == every["step"].min()) & every["configuration"].isin([fixed, other])]
     means = first.groupby(["configuration", "seed", "rank"], sort=False)["gap"].mean().clip(lower=LOWEST)
     table = np.log(means).rename("value").reset_index()
     table["case"] = table["configuration"] + " " + table["rank"].astype(str)
-    fixed, other = pair
     alpha, factor = float(known[fixed].get("lora_alpha", np.nan)), float(known[other].get("c", np.nan))
     ranks = [rank for rank in sorted(table["rank"].unique()) if alpha != factor * rank]
-    weights = {str(rank): {f"{fixed} {rank}": 1.0, f"{other} {rank}": -1.0} for rank in ranks}
-    if not weights:
+    if not ranks:
         return empty
-    tested = stats.contrasts(table, "value", weights, by="case", level=found.level)
-    verdict = np.where(tested["different"], np.where(tested["difference"] > 0, BEHIND, AHEAD), UNDECIDED)
+    pairs = [(f"{fixed} {rank}", f"{other} {rank}") for rank in ranks]
+    tested = found.pairs(pairs, seeds=table, by="case")
+    verdict = verdicts(tested, False, (AHEAD, BEHIND))
     tested[["difference", "low", "high"]] = np.exp(tested[["difference", "low", "high"]])
     return tested.assign(rank=ranks, fixed=fixed, other=other, step=int(every["step"].min()), verdict=verdict)
 
@@ -140,7 +135,7 @@ def bound_section(found: Findings) -> Section | None:
     final = final_cases(found)
     if final.empty:
         return None
-    labels = [label for label in found.labels if (final["configuration"] == label).any()]
+    labels = shown_labels(found, final)
     bounds = final.drop_duplicates(["seed", "teacher", "rank"])
     drawn = pd.concat([bounds.assign(configuration=BOUND, error=bounds["bound"]), final]).rename(
         columns={"configuration": "series", "teacher": "panel", "rank": "x"}
@@ -155,7 +150,7 @@ def bound_section(found: Findings) -> Section | None:
         points, labels, ("rank", "squared error"), logarithmic=(True, True), ground=BOUND,
     )  # fmt: skip
     tables = [_met(final, labels), _gaps(final, labels)]
-    return Section("The best error of a rank", [monotone_sentence(found)], tables, [chart], METHODS)
+    return Section.of("The best error of a rank", [monotone_sentence(found)], tables, [chart], METHODS)
 
 
 def way_section(found: Findings) -> Section | None:
@@ -173,48 +168,40 @@ def way_section(found: Findings) -> Section | None:
         f"Means over seeds in per cent, a line per rank; gaps below {LOWEST:g} % are drawn there.",
         points, sorted(every["rank"].unique()), ("step", "gap (%)"), logarithmic=(False, True), shades="rank",
     )  # fmt: skip
-    table = on_the_way(found)
-    rows: list[list[Cell]] = [
-        [
-            int(row["rank"]),
-            Estimate(row["difference"], row["low"], row["high"], digits=2),
-            int(row["n"]),
-            row["verdict"],
-        ]
-        for _, row in table.iterrows()
-    ]
-    if not rows:
-        return Section("On the way", [], [], [chart], METHODS)
-    fixed, other, step = table.iloc[0][["fixed", "other", "step"]]
-    columns = ["rank", f"gap of {fixed} over that of {other} after {step} steps", "seeds", "verdict"]
-    return Section("On the way", [], [Table("way", "A fixed alpha on the way", columns, rows)], [chart], METHODS)
+    rows: list[dict[str, Cell]] = [
+        {"rank": row.rank, f"gap of {row.fixed} over that of {row.other} after {row.step} steps":
+         Estimate(row.difference, row.low, row.high, digits=2), "seeds": row.n, "verdict": row.verdict}
+        for row in on_the_way(found).itertuples()
+    ]  # fmt: skip
+    return Section.of("On the way", [], [Table.of("way", "A fixed alpha on the way", rows)], [chart], METHODS)
 
 
-def _met(final: pd.DataFrame, labels: list[str]) -> Table:
+def _met(final: pd.DataFrame, labels: list[str]) -> Table | None:
     """How many cases, and how many seeds in all of their cases, meet the bound."""
-    rows: list[list[Cell]] = []
-    for label in labels:
-        own = final[final["configuration"] == label]
-        met = (own["gap"] <= MET).groupby(own["seed"]).mean()
-        cases_, seeds = stats.mean_interval(100 * met.to_numpy()), stats.rate_interval(int((met == 1).sum()), len(met))
-        share = Estimate(100 * seeds.estimate, 100 * seeds.low, 100 * seeds.high, digits=0)
-        largest = Estimate(own["gap"].max(), digits=2)
-        rows.append([label, len(own), Estimate(cases_.estimate, cases_.low, cases_.high), share, largest])
-    columns = ["configuration", "cases", f"within {MET:g} % (%)", "seeds with every case within (%)", "largest gap (%)"]
-    return Table("bound_met", "Is the bound met?", columns, rows, "After the last step; 95 % intervals over seeds.")
+    met = (final["gap"] <= MET).groupby([final["configuration"], final["seed"]]).mean().reset_index(name="met")
+    shares = stats.mean_interval(met, "met", by="configuration").set_index("configuration")
+    whole = stats.rate_interval(met.assign(met=met["met"] == 1), value="met", by="configuration")
+    whole, groups = whole.set_index("configuration"), final.groupby("configuration")["gap"]
+    rows: list[dict[str, Cell]] = [
+        {"configuration": label, "cases": len(own := groups.get_group(label)),
+         f"within {MET:g} % (%)": Estimate.of(shares.loc[label], scale=100),
+         "seeds with every case within (%)": Estimate.of(whole.loc[label], digits=0, scale=100),
+         "largest gap (%)": Estimate(own.max(), digits=2)} for label in labels
+    ]  # fmt: skip
+    return Table.of("bound_met", "Is the bound met?", rows, "After the last step; 95 % intervals over seeds.")
 
 
-def _gaps(final: pd.DataFrame, labels: list[str]) -> Table:
+def _gaps(final: pd.DataFrame, labels: list[str]) -> Table | None:
     """Gap by teacher and rank."""
     keys = ["teacher", "rank", "configuration"]
     means = stats.mean_interval(final, "gap", by=keys).set_index(keys)
-    known = {key: Estimate(one["estimate"], one["low"], one["high"], digits=3) for key, one in means.iterrows()}
-    rows: list[list[Cell]] = [
-        [f"{teacher.replace('_', ' ')}, rank {rank}", *(known.get((teacher, rank, label)) for label in labels)]
+    known = {key: Estimate.of(one, digits=3) for key, one in means.iterrows()}
+    rows: list[dict[str, Cell]] = [
+        {"teacher, rank": f"{teacher.replace('_', ' ')}, rank {rank}",
+         **{label: known.get((teacher, rank, label)) for label in labels}}
         for teacher, rank in final[["teacher", "rank"]].drop_duplicates().itertuples(index=False)
-    ]
-    caption = "Means with 95 % intervals, after the last step."
-    return Table("gaps", "Gap to the bound (%)", ["teacher, rank", *labels], rows, caption)
+    ]  # fmt: skip
+    return Table.of("gaps", "Gap to the bound (%)", rows, "Means with 95 % intervals, after the last step.")
 
 
 THEORY = Kind(

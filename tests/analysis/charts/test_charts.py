@@ -43,6 +43,7 @@ def all_charts():
         forgetting_matrix("forgetting", "Title", "reading", tasks, LABELS),
         scatter("scatter", "Title", "reading", points, LABELS, ("parameters", "accuracy (%)"), logarithmic=True),
         forest("forest", "Title", "reading", named, "points"),
+        forest("optimism", "Title", "reading", named.assign(seen=41.0), "points", line=None, before="seen"),
         along("along", "Title", "reading", ranks, LABELS, ("rank", "accuracy (%)"), dotted, {"<i>": 30.0}),
         along(
             "panels", "Title", "reading", panels, [1, 8], ("step", "gap (%)"), logarithmic=(False, True), shades="rank"

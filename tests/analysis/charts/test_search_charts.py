@@ -8,7 +8,7 @@ import pytest
 import vl_convert
 
 from analysis.charts.parallel import BELOW, Axis, parallel
-from analysis.charts.search import history, optimism, search_front, slices
+from analysis.charts.search import history, search_front, slices
 
 DRAWN = True
 LABELS = ["own", "</script><b>x", "$\\alpha_1$ & 50%", "naïve 🚀", "a.b[0]'\""]
@@ -25,9 +25,6 @@ TRIALS = pd.DataFrame(
 LR = Axis("lr", "lr 'slow' / \"fast\"", 0.001, 1.0, log=True)
 PARAMETERS = [LR, Axis("reset", "reset.how[0]", options=("zero", "naïve 🚀")), Axis("alpha", "α")]
 GOAL, SIZE = Axis("value", "accuracy (%)", 40.0, 55.0), Axis("goal1", "parameters", 100.0, 500.0)
-CONFIRMED = pd.DataFrame(
-    {"configuration": LABELS[:2], "search": [50.0, 52], "fresh": [49.0, 50], "low": [48.0, None], "high": [50.0, None]}
-)
 
 
 def all_charts():
@@ -35,7 +32,6 @@ def all_charts():
         history("history", "Title", "reading", TRIALS, "accuracy (%)", True),
         slices("slices", "Title", "reading", TRIALS, PARAMETERS, GOAL),
         parallel("parallel", "Title", "reading", TRIALS, [*PARAMETERS, SIZE, GOAL], True),
-        optimism("optimism", "Title", "reading", CONFIRMED, "accuracy (%)"),
         search_front("front", "Title", "reading", TRIALS, (GOAL, SIZE)),
     ]
 

@@ -33,7 +33,7 @@ def read(folder):
 
 
 def said(folder):
-    return answer(read(folder), KIND.claims, KIND.waiting)
+    return answer(read(folder), KIND)
 
 
 def sections(found):
