@@ -102,6 +102,19 @@ def hover(words: Iterable[str], numbers: Iterable[str] | Mapping[str, str] = ())
     return [*(alt.Tooltip(f"{one}:N") for one in words), *shown]
 
 
+def ruled(references: Mapping[str, float], side: str) -> list[alt.Chart]:
+    """Dashed lines at the values of one axis, ``x`` or ``y``, and their names in rows that do not cover each other."""
+    layers = []
+    for number, (name, value) in enumerate(references.items()):
+        place: dict[str, Any] = {side: "value:Q"}
+        above: Any = {"y": alt.value(-4 - 13 * (number % 3))} if side == "x" else {"x": alt.value(0)}
+        base = alt.Chart(pd.DataFrame({"reference": [name], "value": [value]})).encode(**place)
+        rule = base.mark_rule(strokeDash=[5, 4], opacity=0.8, color=GREY)
+        text = base.mark_text(align="left", baseline="bottom", dx=3, fontSize=11, color=GREY).encode(text="reference:N")
+        layers += [rule.encode(tooltip=hover(["reference"], ["value"])), text.encode(**above)]
+    return layers
+
+
 def highlights() -> tuple[alt.Parameter, alt.Parameter, alt.Parameter]:
     """Selections of a configuration, by a click on the legend or a mark, and of a seed by a shift-click."""
     legend = alt.selection_point(name="by_legend", fields=["configuration"], bind="legend")

@@ -1,11 +1,12 @@
 """A value over tasks, epochs or steps: the mean of each configuration, its seeds behind it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from analysis.charts.chart import Chart, chosen, colours, highlights, made
+from analysis.charts.chart import Chart, chosen, colours, highlights, hover, made
 
 HEIGHT = 320
 MOST_LINES = 120
@@ -25,35 +26,23 @@ def curves(
     """
     grouped = measured.groupby(["configuration", "at"], sort=False)["value"]
     means = grouped.agg(value="mean", std="std", n="size").reset_index()
-    means["low"], means["high"] = means["value"] - means["std"], means["value"] + means["std"]
-    parameters = highlights()
+    picked = highlights()
     along = alt.X("at:Q", title=at, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
-    values = alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False))
-    colour = colours(labels)
-    mean = (
-        alt.Chart(means)
-        .mark_line(strokeWidth=2.5, point=alt.OverlayMarkDef(size=35))
-        .encode(
-            x=along, y=values, color=colour, strokeOpacity=chosen(parameters[:2], 1.0),
-            tooltip=["configuration:N", alt.Tooltip("at:Q", title=at), *(
-                alt.Tooltip(f"{one}:Q", format=".4~f") for one in ("value", "std")), "n:Q"],
-        )
-    )  # fmt: skip
-    replicas = measured[["configuration", "seed"]].drop_duplicates()
-    if len(replicas) <= MOST_LINES:
-        behind = (
-            alt.Chart(measured[["configuration", "seed", "at", "value"]])
-            .mark_line(strokeWidth=1)
-            .encode(
-                x=along, y=values, color=colour, detail="seed:N", strokeOpacity=chosen(parameters, 0.35, 0.03),
-                tooltip=["configuration:N", "seed:N", "at:Q", alt.Tooltip("value:Q", format=".4~f")],
-            )
-        )  # fmt: skip
+    place: dict[str, Any] = {
+        "x": along,
+        "y": alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False)),
+        "color": colours(labels),
+    }
+    base = alt.Chart(means).encode(
+        **place, tooltip=hover(["configuration"], {"at": at, "value": axis, "std": "std", "n": "n"})
+    )
+    mean = base.mark_line(strokeWidth=2.5, point=alt.OverlayMarkDef(size=35))
+    if measured.groupby(["configuration", "seed"]).ngroups <= MOST_LINES:
+        seeds = alt.Chart(measured[["configuration", "seed", "at", "value"]]).mark_line(strokeWidth=1).encode(**place)
+        behind = seeds.encode(detail="seed:N", strokeOpacity=chosen(picked, 0.35, 0.03),
+                              tooltip=hover(["configuration", "seed"], ["at", "value"]))  # fmt: skip
     else:
-        behind = (
-            alt.Chart(means).mark_area().encode(
-                x=along, y=alt.Y("low:Q", title=axis), y2="high:Q", color=colour, opacity=chosen(parameters, 0.2, 0.02)
-            )
-        )  # fmt: skip
-    drawn = alt.layer(behind.add_params(*parameters), mean).interactive()
-    return made(name, title, reading, drawn, means.drop(columns=["low", "high"]), height=HEIGHT)
+        band = base.transform_calculate(low="datum.value - datum.std", high="datum.value + datum.std").mark_area()
+        behind = band.encode(y=alt.Y("low:Q", title=axis), y2="high:Q", opacity=chosen(picked, 0.2, 0.02))
+    drawn = alt.layer(behind.add_params(*picked), mean.encode(strokeOpacity=chosen(picked[:2], 1.0))).interactive()
+    return made(name, title, reading, drawn, means, height=HEIGHT)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import altair as alt
 import pandas as pd
 
-from analysis.charts.chart import Chart, made
+from analysis.charts.chart import Chart, hover, made
 
 CELL = 24
 MOST_SEEDS = 60
 MOST_FACETS = 6
+LEVEL = alt.Axis(labelAngle=0)
 
 
 def seed_matrix(name: str, title: str, reading: str, seeds: pd.DataFrame, labels: Sequence[str], axis: str) -> Chart:
@@ -19,22 +20,18 @@ def seed_matrix(name: str, title: str, reading: str, seeds: pd.DataFrame, labels
         seeds: columns configuration, seed, value, status.
     """
     few = seeds[seeds["seed"].isin(sorted(seeds["seed"].unique())[:MOST_SEEDS])]
-    base = alt.Chart(few).encode(
-        x=alt.X("seed:O", title="seed", axis=alt.Axis(labelAngle=0)),
-        y=alt.Y("configuration:N", title=None, sort=list(labels)),
-    )
+    rows = alt.Y("configuration:N", title=None, sort=list(labels))
+    base = alt.Chart(few).encode(x=alt.X("seed:O", title="seed", axis=LEVEL), y=rows)
     picked = alt.selection_point(name="by_cell", fields=["seed"], on="click")
     cells = base.mark_rect().encode(
         color=alt.Color("value:Q", title=axis, scale=alt.Scale(scheme="viridis")),
         opacity=alt.condition(picked, alt.value(1), alt.value(0.25)),
-        tooltip=["configuration:N", "seed:N", alt.Tooltip("value:Q", format=".4~f"), "status:N"],
+        tooltip=hover(["configuration", "seed", "status"], ["value"]),
     )
     lost = base.transform_filter("datum.status != 'finished'").mark_text(text="×", fontSize=16, color="#D55E00")
     wide = few.pivot_table(index="configuration", columns="seed", values="value", sort=False).round(4).reset_index()
-    wide.columns = [str(one) for one in wide.columns]
-    return made(
-        name, title, reading, alt.layer(cells.add_params(picked), lost), wide, height=CELL * max(2, len(labels))
-    )
+    drawn = alt.layer(cells.add_params(picked), lost)
+    return made(name, title, reading, drawn, wide.rename(columns=str), height=CELL * max(2, len(labels)))
 
 
 def forgetting_matrix(name: str, title: str, reading: str, measured: pd.DataFrame, labels: Sequence[str]) -> Chart:
@@ -42,21 +39,15 @@ def forgetting_matrix(name: str, title: str, reading: str, measured: pd.DataFram
 
     Args:
         measured: columns configuration, learned, tested (tasks counted from 1), value (per cent).
-        labels: configurations to show, at most ``MOST_FACETS`` of which are.
+        labels: configurations to show, of which the first ``MOST_FACETS`` are.
     """
-    shown = [label for label in labels if (measured["configuration"] == label).any()][:MOST_FACETS]
+    shown = list(labels[:MOST_FACETS])
     rows = measured[measured["configuration"].isin(shown)]
     rows = rows.groupby(["configuration", "learned", "tested"], sort=False, as_index=False)["value"].mean()
-    cells = (
-        alt.Chart(rows)
-        .mark_rect()
-        .encode(
-            x=alt.X("tested:O", title="accuracy on task", axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("learned:O", title="after task"),
-            color=alt.Color("value:Q", title="%", scale=alt.Scale(scheme="viridis")),
-            tooltip=["configuration:N", "learned:O", "tested:O", alt.Tooltip("value:Q", format=".1f")],
-        )
-        .properties(width=200, height=200)
-        .facet(facet=alt.Facet("configuration:N", title=None, sort=shown), columns=3)
-    )
-    return made(name, title, reading, cells, rows)
+    cells = alt.Chart(rows, width=200, height=200).mark_rect().encode(
+        x=alt.X("tested:O", title="accuracy on task", axis=LEVEL), y=alt.Y("learned:O", title="after task"),
+        color=alt.Color("value:Q", title="%", scale=alt.Scale(scheme="viridis")),
+        tooltip=hover(["configuration", "learned", "tested"], ["value"]),
+    )  # fmt: skip
+    facets = alt.Facet("configuration:N", title=None, sort=shown)
+    return made(name, title, reading, cells.facet(facet=facets, columns=3), rows)

@@ -1,20 +1,19 @@
 """Parallel coordinates: every configuration of a search a line over its parameters, coloured by the objective."""
 
 import json
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
-from analysis.charts.chart import Chart, made
+from analysis.charts.chart import GREY, Chart, hover, made
 
 HEIGHT, STEP = 320, 82
 BELOW = -0.12
 """Where a line passes an axis that its configuration has no place on."""
 BAD_TO_GOOD = ["#9A9A9A", "#E69F00", "#D55E00"]
-GREY = "#7F7F7F"
 
 
 class Axis(NamedTuple):
@@ -31,16 +30,14 @@ class Axis(NamedTuple):
     log: bool = False
     options: tuple[str, ...] = ()
 
-    def place(self, value: Any) -> float | None:
-        """From 0, the low end, to 1; None where the value is missing or lies outside."""
+    def places(self, values: "pd.Series") -> "pd.Series[float]":
+        """From 0, the low end, to 1; NaN where a value is missing or lies outside."""
         if self.options:
-            known = str(value) in self.options and not _missing(value)
-            return self.options.index(str(value)) / max(1, len(self.options) - 1) if known else None
-        if _missing(value) or (self.log and value <= 0):
-            return None
-        low, high, at = (math.log(one) if self.log else float(one) for one in (self.low, self.high, value))
-        place = (at - low) / (high - low) if high > low else 0.5
-        return round(place, 4) if -1e-6 <= place <= 1 + 1e-6 else None
+            return values.map({one: place / max(1, len(self.options) - 1) for place, one in enumerate(self.options)})
+        ends = pd.Series([self.low, self.high, *values], [-2, -1, *values.index], dtype=float)
+        low, high, *at = np.log(ends.where(ends > 0)) if self.log else ends
+        found = pd.Series([(one - low) / (high - low) if high > low else 0.5 + 0 * one for one in at], values.index)
+        return found.where(found.between(-1e-6, 1 + 1e-6)).round(4)
 
 
 def parallel(
@@ -54,23 +51,27 @@ def parallel(
         maximise: whether a high value of the objective is a good one.
     """
     goal = axes[-1]
+    keys: list[Any] = [f"at{number}" for number in range(len(axes))]
     ordered = table.sort_values(goal.column, ascending=maximise, kind="stable")  # the best are drawn last, on top
-    places = {f"at{number}": [axis.place(one) for one in ordered[axis.column]] for number, axis in enumerate(axes)}
+    places = {key: axis.places(ordered[axis.column]) for key, axis in zip(keys, axes, strict=True)}
+    texts = {key: ordered[axis.column].map(_short) for key, axis in zip(keys, axes, strict=True)}
     data = ordered[["configuration"]].assign(
-        **{f"v{number}": _texts(ordered[axis.column]) for number, axis in enumerate(axes)},
-        **{key: [BELOW if one is None else one for one in place] for key, place in places.items()},
-        goal=ordered[goal.column].astype(float),
-    )
-    keys: list[Any] = list(places)
-    last = len(axes) - 1
-    across = alt.X(
-        "axis:O", title=None, sort=keys, scale=alt.Scale(domain=keys, paddingOuter=0.1),
-        axis=alt.Axis(
-            labelExpr=f"({json.dumps(dict(zip(keys, (one.title for one in axes), strict=True)))})[datum.value]",
-            labelAngle=-20 if len(axes) > 4 else 0, orient="bottom", grid=False, labelLimit=220,
-        ),
+        **{key: place.fillna(BELOW) for key, place in places.items()}, goal=ordered[goal.column].astype(float),
+        **{key.replace("at", "v"): text for key, text in texts.items()},
     )  # fmt: skip
+    marks = []  # what stands at the ends of the axes, at options, and where lines pass below
+    for key, axis in zip(keys, axes, strict=True):
+        ends = dict(zip(axis.options, axis.places(pd.Series(axis.options)), strict=True)) if axis.options else {
+            _short(axis.low): 0.0, _short(axis.high): 1.0}  # fmt: skip
+        marks += [(key, place + (0.05 if place == 1 else -0.05), text) for text, place in ends.items()]
+        if outside := sorted(set(texts[key][places[key].isna()])):
+            marks.append((key, BELOW - 0.05, ", ".join(outside[:3])))
+    titles = json.dumps({key: axis.title for key, axis in zip(keys, axes, strict=True)})
+    labels = alt.Axis(labelExpr=f"({titles})[datum.value]", labelAngle=-20 if len(axes) > 4 else 0, orient="bottom",
+                      grid=False, labelLimit=220)  # fmt: skip
+    across = alt.X("axis:O", title=None, sort=keys, axis=labels, scale=alt.Scale(domain=keys, paddingOuter=0.1))
     up = alt.Scale(domain=[BELOW - 0.1, 1.1], nice=False, zero=False)
+    high = alt.Y("place:Q", title=None, axis=None, scale=up)
     stops = data["goal"].quantile([0.0, 0.75, 1.0] if maximise else [1.0, 0.25, 0.0]).tolist()
     colour = alt.Color(
         "goal:Q", title=goal.title, scale=alt.Scale(type="linear", domain=stops, range=BAD_TO_GOOD),
@@ -81,75 +82,31 @@ def parallel(
         name="by_goal", encodings=["y"], clear="dblclick", mark=alt.BrushConfig(fillOpacity=0.1),
         on=f"[pointerdown[x() > group().width * {1 - 1 / len(axes):.3f}], window:pointerup] > window:pointermove!",
     )  # fmt: skip
-    held = by_line & by_goal
-    hover = [alt.Tooltip("configuration:N"), *(
-        alt.Tooltip(f"v{number}:N", title=axis.title) for number, axis in enumerate(axes))]  # fmt: skip
-    base = alt.Chart(data)
-    lines = (
-        base.transform_fold(keys, as_=["axis", "place"])
-        .mark_line(strokeJoin="round")
-        .encode(
-            x=across, y=alt.Y("place:Q", title=None, axis=None, scale=up), detail="configuration:N", color=colour,
-            strokeOpacity=alt.condition(held, alt.value(0.75), alt.value(0.05)),
-            strokeWidth=alt.condition(by_line, alt.value(2), alt.value(1)), tooltip=hover,
-        )
-        .add_params(by_line)
+    said = [alt.Tooltip(key.replace("at", "v") + ":N", title=axis.title) for key, axis in zip(keys, axes, strict=True)]
+    base = alt.Chart(data).encode(x=across, color=colour, tooltip=[*hover(["configuration"]), *said])
+    lines = base.transform_fold(keys, as_=["axis", "place"]).mark_line(strokeJoin="round").encode(
+        y=high, detail="configuration:N", strokeOpacity=_held(by_line & by_goal, 0.75),
+        strokeWidth=alt.condition(by_line, alt.value(2), alt.value(1)),
     )  # fmt: skip
-    dots = (
-        base.transform_calculate(axis=f"'at{last}'")
-        .mark_point(size=45, strokeWidth=2)
-        .encode(
-            x=alt.X("axis:O", sort=keys), y=alt.Y(f"at{last}:Q", axis=None, scale=up), color=colour,
-            strokeOpacity=alt.condition(held, alt.value(0.9), alt.value(0.05)), tooltip=hover,
-        )
-        .add_params(by_goal)
-    )  # fmt: skip
-    layers = [_rules(keys, up), lines, dots, *_ends(keys, axes, places, ordered, up)]
+    dots = base.transform_calculate(axis=f"'{keys[-1]}'").mark_point(size=45, strokeWidth=2)
+    dots = dots.encode(y=alt.Y(f"{keys[-1]}:Q", axis=None, scale=up), strokeOpacity=_held(by_line & by_goal, 0.9))
+    rules = alt.Chart(pd.DataFrame({"axis": keys, "place": 0.0, "to": 1.0})).mark_rule(color=GREY, opacity=0.5)
+    text = alt.Chart(pd.DataFrame(marks, columns=["axis", "place", "text"])).mark_text(fontSize=11, color=GREY)
+    layers = [rules.encode(x=across, y=high, y2="to:Q"), lines.add_params(by_line), dots.add_params(by_goal),
+              text.encode(x=across, y=high, text="text:N")]  # fmt: skip
     shown = ordered[["configuration", *(axis.column for axis in axes)]].iloc[::-1]
     behind = shown.set_axis(["configuration", *(axis.title for axis in axes)], axis=1)
     drawn = alt.layer(*layers).properties(width=STEP * len(axes), height=HEIGHT)
     return made(name, title, reading, drawn, behind)
 
 
-def _rules(keys: Sequence[str], up: alt.Scale) -> alt.Chart:
-    """The axes."""
-    frame = pd.DataFrame({"axis": list(keys), "from": 0.0, "to": 1.0})
-    encoded = {"x": alt.X("axis:O", sort=list(keys)), "y": alt.Y("from:Q", axis=None, scale=up), "y2": "to:Q"}
-    return alt.Chart(frame).mark_rule(color=GREY, opacity=0.5).encode(**encoded)
+def _held(by: Any, strong: float) -> Any:
+    return alt.condition(by, alt.value(strong), alt.value(0.05))
 
 
-def _ends(
-    keys: Sequence[str], axes: Sequence[Axis], places: dict[str, list[float | None]], table: pd.DataFrame, up: alt.Scale
-) -> list[alt.Chart]:
-    """What stands at the ends of the axes, at options, and where lines pass below."""
-    rows = []
-    for key, axis in zip(keys, axes, strict=True):
-        ends = [(axis.place(one), one) for one in axis.options] or [(0.0, _short(axis.low)), (1.0, _short(axis.high))]
-        rows += [{"axis": key, "at": at, "text": text, "side": "top" if at == 1.0 else "bottom"} for at, text in ends]
-        outside = [value for value, place in zip(table[axis.column], places[key], strict=True) if place is None]
-        said = sorted({"none" if _missing(value) else _short(value) for value in outside})
-        if said:
-            rows.append({"axis": key, "at": BELOW, "text": ", ".join(said[:3]), "side": "bottom"})
-    frame = pd.DataFrame(rows)
-    drawn = []
-    for side, baseline, shift in (("top", "bottom", -5), ("bottom", "top", 5)):
-        text = alt.Chart(frame[frame["side"] == side]).mark_text(
-            baseline=baseline, dy=shift, fontSize=11, color=GREY  # type: ignore[arg-type]
-        )  # fmt: skip
-        place = {"x": alt.X("axis:O", sort=list(keys)), "y": alt.Y("at:Q", axis=None, scale=up)}
-        drawn.append(text.encode(**place, text="text:N"))
-    return drawn
-
-
-def _texts(values: pd.Series) -> list[str]:
-    return ["none" if _missing(value) else _short(value) for value in values]
-
-
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     if isinstance(value, str | bool):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _missing(value: Any) -> bool:
-    return value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+    if value is None or value is pd.NA or value != value:
+        return "none"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"  # type: ignore[arg-type, str-format]

@@ -1,11 +1,12 @@
 """One value against another by configuration, with intervals, the seeds behind and the Pareto front before."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from analysis.charts.chart import Chart, chosen, colours, highlights, made
+from analysis.charts.chart import GREY, Chart, chosen, colours, highlights, hover, made
 
 HEIGHT = 340
 
@@ -22,29 +23,22 @@ def scatter(
         axes: titles of both axes.
         logarithmic: the x axis.
     """
-    parameters = highlights()[:2]
-    kind = "log" if logarithmic and (points["x"] > 0).all() else "linear"
-    across = alt.Scale(zero=False, type=kind)  # type: ignore[arg-type]
-    up = alt.Scale(zero=False)
-    base = alt.Chart(points)
-    colour = colours(labels)
-    place = {"x": alt.X("x:Q", title=axes[0], scale=across), "y": alt.Y("y:Q", title=axes[1], scale=up)}
+    picked = highlights()[:2]
+    kind: Any = "log" if logarithmic and (points["x"] > 0).all() else alt.Undefined
+    x = alt.X("x:Q", title=axes[0], scale=alt.Scale(zero=False, type=kind))
+    y = alt.Y("y:Q", title=axes[1], scale=alt.Scale(zero=False))
+    base = alt.Chart(points).encode(x=x, y=y)
+    seen = base.encode(color=colours(labels), opacity=chosen(picked))
     layers: list[alt.Chart] = []
     if "front" in points and points["front"].sum() > 1:
-        front = alt.Chart(points[points["front"].astype(bool)]).mark_line(
-            interpolate="step-after", strokeDash=[5, 4], color="#7F7F7F", strokeWidth=1.5
-        )
-        layers.append(front.encode(**place, order="x:Q"))
-    for low, high, encoding in (
-        ("y_low", "y_high", {"x": place["x"], "y": alt.Y("y_low:Q", title=axes[1], scale=up), "y2": "y_high:Q"}),
-        ("x_low", "x_high", {"y": place["y"], "x": alt.X("x_low:Q", title=axes[0], scale=across), "x2": "x_high:Q"}),
-    ):
-        if low in points and points[low].notna().any():
-            known = alt.Chart(points.dropna(subset=[low, high]))
-            layers.append(known.mark_rule(strokeWidth=1.5).encode(color=colour, opacity=chosen(parameters), **encoding))
-    hover = [alt.Tooltip("configuration:N"), alt.Tooltip("x:Q", title=axes[0], format=",.4~f")]
-    marks = base.mark_circle(size=110).encode(
-        **place, color=colour, opacity=chosen(parameters),
-        tooltip=[*hover, alt.Tooltip("y:Q", title=axes[1], format=",.4~f")],
-    ).add_params(*parameters)  # fmt: skip
-    return made(name, title, reading, alt.layer(*layers, marks).interactive(), points, height=HEIGHT)
+        front = base.transform_filter("datum.front").encode(order="x:Q")
+        layers.append(front.mark_line(interpolate="step-after", strokeDash=[5, 4], color=GREY, strokeWidth=1.5))
+    whiskers: dict[str, Any] = {"y": {"y": alt.Y("y_low:Q"), "y2": "y_high:Q"},
+                                "x": {"x": alt.X("x_low:Q"), "x2": "x_high:Q"}}  # fmt: skip
+    for side, ends in whiskers.items():
+        if f"{side}_low" in points and points[f"{side}_low"].notna().any():
+            known = seen.transform_filter(f"isValid(datum.{side}_low) && isValid(datum.{side}_high)")
+            layers.append(known.mark_rule(strokeWidth=1.5).encode(**ends))
+    marks = seen.mark_circle(size=110).encode(tooltip=hover(["configuration"], {"x": axes[0], "y": axes[1]}))
+    drawn = alt.layer(*layers, marks.add_params(*picked)).interactive()
+    return made(name, title, reading, drawn, points, height=HEIGHT)
