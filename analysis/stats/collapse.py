@@ -80,11 +80,9 @@ def bad_seeds(
     for own in groups:
         values = own[value].to_numpy() * (1 if maximize else -1)
         most = min((len(values) - 1) // 2, len(values) - FEWEST_SEEDS)
-        for j in range(1, most + 1):
-            p = _apart(values, j, resolution) * most * len(groups)
-            if p <= level:
-                found.append(own[:j].assign(others=own[value].to_numpy()[j:].mean(), p=p))
-                break
+        chances = ((j, _apart(values, j, resolution) * most * len(groups)) for j in range(1, most + 1))
+        if (first := next(((j, p) for j, p in chances if p <= level), None)) is not None:
+            found.append(own[: first[0]].assign(others=own[value].iloc[first[0] :].mean(), p=first[1]))
     return pd.concat(found[1:] or found, ignore_index=True)
 
 

@@ -40,7 +40,7 @@ def paired(
 
     Sources: Student 1908; Holm 1979; Smyth 2004; Hartigan 1969.
     """
-    return _against(frame, value, by, baseline, seed, _level(confidence, level), None)
+    return _against(frame, value, by, baseline, seed, _level(confidence, level))
 
 
 def all_pairs(
@@ -115,7 +115,7 @@ def equivalence(
 
 
 def _against(
-    frame: pd.DataFrame, value: str, by: str, baseline: Any, seed: str, level: float, margin: float | None
+    frame: pd.DataFrame, value: str, by: str, baseline: Any, seed: str, level: float, margin: float | None = None
 ) -> pd.DataFrame:
     table = seed_table(frame, value, by, seed)
     if baseline is not None and baseline not in table.columns:
@@ -127,35 +127,31 @@ def _against(
 
 
 def _tested(table: pd.DataFrame, rows: Sequence[Weights], level: float, margin: float | None = None) -> pd.DataFrame:
-    values, place = table.to_numpy(), {label: number for number, label in enumerate(table.columns)}
-    present = np.isfinite(values)
-    shared = [present[:, [place[label] for label in row]].all(axis=1) for row in rows]
-    counts = np.array([own.sum() for own in shared])
-    found = pd.DataFrame({"n": counts})
+    present = table.notna()
+    shared = [present[list(row)].all(axis=1) for row in rows]
+    found = pd.DataFrame({"n": [int(own.sum()) for own in shared]})
     found[["difference", "low", "high", "p", "p_adjusted"]] = np.nan
     found["different"] = False
+    family = max(int((found["n"] >= FEWEST_SEEDS).sum()), 1)
     same_seeds: dict[bytes, list[int]] = {}
-    for number in np.flatnonzero(counts):
-        same_seeds.setdefault(shared[number].tobytes(), []).append(int(number))
+    for number in np.flatnonzero(found["n"]):
+        same_seeds.setdefault(shared[number].to_numpy().tobytes(), []).append(int(number))
     parts: list[tuple[list[int], Gaps]] = []
     for own in same_seeds.values():
-        seeds = shared[own[0]]
-        complete = np.flatnonzero(present[seeds].all(axis=0))  # what else these seeds have tells of the error
-        at = {int(column): number for number, column in enumerate(complete)}
-        members = Rows.of([{at[place[label]]: weight for label, weight in rows[row].items()} for row in own])
-        family = max(int((counts >= FEWEST_SEEDS).sum()), 1)
-        part = measured(values[np.ix_(seeds, complete)], members, level, family)
+        complete = table[shared[own[0]]].dropna(axis=1)  # what else these seeds have tells of the error
+        place = {label: number for number, label in enumerate(complete)}
+        members = Rows.of([{place[label]: weight for label, weight in rows[row].items()} for row in own])
+        part = measured(complete.to_numpy(), members, level, family)
         found.loc[own, "difference"] = part.mean
         if part.n >= FEWEST_SEEDS:
             parts.append((own, part))
-    if parts:
-        order = [row for own, _ in parts for row in own]
-        found.loc[order, "p"] = np.concatenate([part.p(margin) for _, part in parts])
-        adjusted, spent, decided = holm(found.loc[order, "p"].to_numpy(), level)
-        found.loc[order, "p_adjusted"], found.loc[order, "different"] = adjusted, decided
-        levels = pd.Series(spent if margin is None else 2 * spent, index=order)
-        for own, part in parts:
-            found.loc[own, "low"], found.loc[own, "high"] = part.interval(levels[own].to_numpy())
+            found.loc[own, "p"] = part.p(margin)
+    tested = found["p"].notna()
+    adjusted, spent, decided = holm(found.loc[tested, "p"].to_numpy(), level)
+    found.loc[tested, "p_adjusted"], found.loc[tested, "different"] = adjusted, decided
+    levels = pd.Series(spent if margin is None else 2 * spent, index=found.index[tested])
+    for own, part in parts:
+        found.loc[own, "low"], found.loc[own, "high"] = part.interval(levels[own].to_numpy())
     return found
 
 
