@@ -1,5 +1,6 @@
-"""Two or more runs of the same configurations: what moved between them."""
+"""Two or more runs of the same configurations: what moved between them, by the objective of their study."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -7,13 +8,15 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis.compare.provenance import provenance_differences
+from analysis.compare.provenance import other_parameters, provenance_differences
 from analysis.compare.rows import FirstDifference, RowComparison, compare_rows
-from analysis.compare.values import matched, other_parameters, outcomes
 from analysis.compare.verdicts import BIT_EQUAL, UNDECIDED, Gap, judged
 from analysis.io.metrics import MetricInfo, unreproducible
 from analysis.io.records import RecordsError, Run
-from analysis.io.values import objective
+from analysis.io.values import ended, objective
+
+_NUMBERED = re.compile(r"trial \d+")
+"""Label of what a search tried: the number says nothing of what it is."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +77,31 @@ def compare(runs: Sequence[Run], all_pairs: bool = False) -> Comparison:
         RecordsError: two of them have no configuration in common.
     """
     metric, names = objective(runs[0]), _names(runs)
-    values = outcomes(runs, metric)
+    values = [ended(run, metric) for run in runs]
+    known = pd.concat([frame["value"] for frame in values])
+    worst = known.min() if metric.maximise else known.max()  # of all: one that is lost in two runs makes no gap
+    values = [frame.assign(value=frame["value"].fillna(worst)) for frame in values]
     places = list(combinations(range(len(runs)), 2)) if all_pairs else [(0, other) for other in range(1, len(runs))]
-    pairs = [((runs[one], runs[other]), (values[one], values[other])) for one, other in places]
-    common = [_common(*pair) for pair in pairs]
-    results = judged([_unequal(replicas) for _, replicas, _ in common])
-    found = [
-        _pair(pair, (names[one], names[other]), *shared, result)
-        for (one, other), (pair, _), shared, result in zip(places, pairs, common, results, strict=True)
-    ]
-    return Comparison(names, metric, tuple(found))
+    common = [_common((runs[one], runs[other]), (values[one], values[other])) for one, other in places]
+    gaps = judged([_unequal(replicas) for _, replicas, _ in common])
+    pairs = [_pair((runs[one], runs[other]), (names[one], names[other]), *shared, gap)
+             for (one, other), shared, gap in zip(places, common, gaps, strict=True)]  # fmt: skip
+    return Comparison(names, metric, tuple(pairs))
+
+
+def matched(first: Run, second: Run) -> pd.DataFrame:
+    """The configurations of both runs: the same parameters, which trial ids are made of, else the same label.
+
+    Returns:
+        columns configuration (label in ``first``), trial_id, second_trial_id, in the order of ``first``.
+    """
+    one, other = (run.trials.drop_duplicates("trial_id")[["configuration", "trial_id"]] for run in (first, second))
+    alike = set(one["trial_id"]) & set(other["trial_id"])
+    left = other[~other["trial_id"].isin(alike) & ~other["configuration"].map(_NUMBERED.fullmatch).astype(bool)]
+    by_label = left.drop_duplicates("configuration").set_index("configuration")["trial_id"]
+    labelled = one[~one["trial_id"].isin(alike)].drop_duplicates("configuration")["configuration"].map(by_label)
+    match = one["trial_id"].where(one["trial_id"].isin(alike), labelled)
+    return one.assign(second_trial_id=match).dropna(subset="second_trial_id")
 
 
 def _common(
@@ -118,35 +136,31 @@ def _unequal(replicas: pd.DataFrame) -> pd.DataFrame:
 
 
 def _pair(
-    runs: tuple[Run, Run],
-    names: tuple[str, str],
-    same: pd.DataFrame,
-    replicas: pd.DataFrame,
-    rows: RowComparison,
-    results: dict[str, Gap],
-) -> Pair:
+    runs: tuple[Run, Run], names: tuple[str, str], same: pd.DataFrame, replicas: pd.DataFrame, rows: RowComparison,
+    gaps: dict[str, Gap],
+) -> Pair:  # fmt: skip
     trials = [dict(iter(run.trials.groupby("trial_id"))) for run in runs]
     by_trial, nothing = dict(iter(replicas.groupby("trial_id"))), replicas.iloc[:0]
     verdicts, repeated = [], [nothing]
     for label, one, other in same.itertuples(index=False):
-        own, result = by_trial.get(one, nothing), results.get(one)
+        own, gap = by_trial.get(one, nothing), gaps.get(one)
         both, single = own[own["both"]], own[~own["both"]]
-        bit_equal = len(both) > 0 and bool(both["bit_equal"].all())
         parameters = () if one == other else other_parameters(trials[0][one], trials[1][other])
-        verdict = BIT_EQUAL if bit_equal else result.verdict if result else UNDECIDED
-        lost = (int(both["lost_baseline"].sum()), int(both["lost_run"].sum()))
-        only = [tuple(single.loc[single[name].notna(), "seed"]) for name in ("status_baseline", "status_run")]
-        at = rows.by_trial.get(one)
-        verdicts.append(Verdict(label, verdict, tuple(both["seed"]), lost, (only[0], only[1]), parameters, at, result))
+        verdict = BIT_EQUAL if len(both) and both["bit_equal"].all() else gap.verdict if gap else UNDECIDED
+        lost = int(both["lost_baseline"].sum()), int(both["lost_run"].sum())
+        alone = [tuple(single.loc[single[name].notna(), "seed"]) for name in ("status_baseline", "status_run")]
+        only, at = (alone[0], alone[1]), rows.by_trial.get(one)
+        verdicts.append(Verdict(label, verdict, tuple(both["seed"]), lost, only, parameters, at, gap))
         repeated.append(nothing if parameters else both)
     provenance = provenance_differences(runs[0].study, runs[1].study)
     again = pd.concat(repeated)
-    gaps = (again["value_run"] - again["value_baseline"]).dropna()
-    noise = float(np.sqrt((gaps**2).mean() / 2)) if len(gaps) and not provenance else np.nan
-    alone = _labels(runs[0], same["trial_id"]), _labels(runs[1], same["second_trial_id"])
+    differences = (again["value_run"] - again["value_baseline"]).dropna()
+    noise = float(np.sqrt((differences**2).mean() / 2)) if len(differences) and not provenance else np.nan
+    labels = _labels(runs[0], same["trial_id"]), _labels(runs[1], same["second_trial_id"])
     metrics = (rows.only_first, rows.only_second)
-    differing = int((~again["bit_equal"]).sum())
-    return Pair(*names, tuple(verdicts), provenance, alone, metrics, len(again), differing, noise)
+    return Pair(
+        *names, tuple(verdicts), provenance, labels, metrics, len(again), int((~again["bit_equal"]).sum()), noise
+    )
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:

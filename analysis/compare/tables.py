@@ -19,17 +19,17 @@ _ORDER = (SHIFTED, SPREAD, UNDECIDED, BIT_EQUAL)
 
 def verdict_table(found: Comparison) -> Rows:
     """A row for every configuration and pair of runs; those that moved stand first."""
-    several = len(found.pairs) > 1
+    several, about = len(found.pairs) > 1, found.metric
     columns = ["configuration", *(["run", "against"] if several else []), "verdict", "seeds"]
-    columns += [f"difference,{_unit(found.metric)}".rstrip(","), "interval", "p", "spread ratio", "explained by"]
+    columns += [f"difference,{_unit(about)}".rstrip(","), "interval", "p", "spread ratio", "explained by"]
     rows = []
     for pair in found.pairs:
         for one in sorted(pair.verdicts, key=lambda one: _ORDER.index(one.verdict)):
             row = [one.configuration, *([pair.run, pair.baseline] if several else []), one.verdict, str(len(one.seeds))]
             cells = [_EMPTY] * 4
-            if test := one.gap:
-                cells = [_amount(test.difference, found.metric), _interval(test, found.metric)]
-                cells += [_p(test.p), _text(test.spread_ratio, ".2f")]
+            if gap := one.gap:
+                p = "< 0.001" if gap.p < 0.001 else _text(gap.p, ".3f")
+                cells = [_amount(gap.difference, about), _interval(gap, about), p, _text(gap.spread_ratio, ".2f")]
             rows.append([*row, *cells, str(cause(one, pair))])
     return columns, rows
 
@@ -42,10 +42,6 @@ def provenance_table(pair: Pair) -> Rows:
 
 def sentences(pair: Pair, metric: MetricInfo) -> list[str]:
     """The verdicts, what moved the numbers, where rows first differ, and what could not be compared."""
-    return [*_verdicts(pair, metric), *_lost(pair), *_causes(pair, metric), *_only(pair)]
-
-
-def _verdicts(pair: Pair, metric: MetricInfo) -> list[str]:
     said = []
     for verdict in _ORDER:
         named = [_named(one, metric) for one in pair.verdicts if one.verdict == verdict]
@@ -53,22 +49,17 @@ def _verdicts(pair: Pair, metric: MetricInfo) -> list[str]:
             said.append(f"All {len(named)} configurations: {verdict}.")
         elif named:
             said.append(f"{verdict.capitalize()}: {_listed(named)}.")
-    earliest = next((one for one in pair.verdicts if one.first_difference), None)
-    if earliest and (at := earliest.first_difference):
-        values = " against ".join("missing" if value is None else f"{value:.9g}" for value in (at.second, at.first))
-        said.append(f"{earliest.configuration} first differs at {at.place}: {values}; {at.rows} of {at.compared} rows.")
-    return said
-
-
-def _lost(pair: Pair) -> list[str]:
+    for one in pair.verdicts:
+        if at := one.first_difference:
+            values = " against ".join("missing" if value is None else f"{value:.9g}" for value in (at.second, at.first))
+            rows = f"{at.rows} of {at.compared} rows"
+            said.append(f"{one.configuration} first differs at {at.place}: {values}; {rows}.")
+            break
     lost = [sum(one.lost[side] for one in pair.verdicts) for side in (0, 1)]
-    if not any(lost):
-        return []
-    seeds = sum(len(one.seeds) for one in pair.verdicts)
-    return [
-        f"Diverged or failed: {lost[1]} of {seeds} replicas in {pair.run}, {lost[0]} in {pair.baseline}; "
-        "they count as the worst value."
-    ]
+    if any(lost):
+        counted = f"{lost[1]} of {sum(len(one.seeds) for one in pair.verdicts)} replicas in {pair.run}"
+        said.append(f"Diverged or failed: {counted}, {lost[0]} in {pair.baseline}; they count as the worst value.")
+    return [*said, *_causes(pair, metric), *_only(pair)]
 
 
 def _causes(pair: Pair, metric: MetricInfo) -> list[str]:
@@ -80,8 +71,8 @@ def _causes(pair: Pair, metric: MetricInfo) -> list[str]:
     said = []
     for (what, bit_equal), moved in groups.items():
         labels = _listed([one.configuration for one in moved])
-        changed = [_listed(list(dict.fromkeys(text for one in moved for text in one.parameters)))]
         if what in (Cause.CODE, Cause.HYPERPARAMETER, Cause.HYPERPARAMETER_OR_CODE):
+            changed = [_listed(list(dict.fromkeys(text for one in moved for text in one.parameters)))]
             said.append(f"Moved by {what}: {labels} ({'; '.join(filter(None, changed + differing))}).")
         elif what is Cause.RERUN:
             noise = f"standard deviation {_amount(pair.rerun_std, metric).lstrip('+')}{_unit(metric)}"
@@ -99,11 +90,8 @@ def _causes(pair: Pair, metric: MetricInfo) -> list[str]:
 def _only(pair: Pair) -> list[str]:
     said = []
     for side, name in enumerate((pair.baseline, pair.run)):
-        seeds = [
-            f"seed {', '.join(map(str, one.only[side]))} of {one.configuration}"
-            for one in pair.verdicts
-            if one.only[side]
-        ]
+        seeds = [f"seed {', '.join(map(str, one.only[side]))} of {one.configuration}"
+                 for one in pair.verdicts if one.only[side]]  # fmt: skip
         whats = (("has", pair.only[side]), ("measures", pair.only_metrics[side]), ("ended", seeds))
         said += [f"Only {name} {verb} {_listed(what)}." for verb, what in whats if what]
     return said
@@ -118,29 +106,25 @@ def _named(one: Verdict, metric: MetricInfo) -> str:
     return f"{one.configuration} by {by} ({_interval(one.gap, metric)}, {len(one.seeds)} seeds)"
 
 
-def _interval(test: Gap, metric: MetricInfo) -> str:
-    ends = [_amount(value, metric) for value in (test.low, test.high)]
-    return " to ".join(ends) if math.isfinite(test.high - test.low) else "no interval"
+def _interval(gap: Gap, metric: MetricInfo) -> str:
+    if not math.isfinite(gap.high - gap.low):
+        return "no interval"
+    return f"{_amount(gap.low, metric)} to {_amount(gap.high, metric)}"
 
 
 def _unit(metric: MetricInfo) -> str:
-    return f" {'points' if metric.fraction else metric.unit}".rstrip()
+    return f" {metric.difference_unit}".rstrip()
 
 
 def _listed(parts: Sequence[str]) -> str:
     """``a, b and c``; says how many there are beyond ``MOST_NAMED``."""
-    named = list(parts[:MOST_NAMED])
-    if len(parts) > MOST_NAMED:
-        named.append(f"{len(parts) - MOST_NAMED} more")
-    return " and ".join(filter(None, [", ".join(named[:-1]), named[-1]])) if named else ""
+    more = len(parts) - MOST_NAMED
+    *first, last = [*parts[:MOST_NAMED], *([f"{more} more"] if more > 0 else [])] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _amount(value: float, metric: MetricInfo) -> str:
     return _text(metric.scale * value, "+.2f" if metric.fraction else "+.4g")
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else _text(value, ".3f")
 
 
 def _text(value: float, form: str) -> str:

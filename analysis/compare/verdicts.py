@@ -14,7 +14,7 @@ seeds, 5 at 5 and at 8 (``tests/analysis/compare/test_compare_rates.py``):
     bimodal (1 seed in 2 collapses)      3.6 / 2.3 / 4.8
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -62,19 +62,17 @@ def judged(pairs: Sequence[pd.DataFrame]) -> list[dict[str, Gap]]:
         pairs: for each the common replicas of what is not bit-equal, columns trial_id, seed, value_baseline and
             value_run; NaN where no value is known.
     """
-    frame = pd.concat([pair.assign(pair=place) for place, pair in enumerate(pairs)], ignore_index=True)
-    frame = frame.dropna(subset=_VALUES)
+    frame = pd.concat([pair.assign(pair=place) for place, pair in enumerate(pairs)]).dropna(subset=_VALUES)
     cells = [rows for _, rows in frame.groupby(["pair", "trial_id"], sort=False)]
     enough = [place for place, rows in enumerate(cells) if len(rows) >= fewest_seeds(len(cells))]
     # Of fewer seeds there are too few ways to exchange the values for a p-value to reach the level.
     wide = [place for place in enough if len(cells) * 2.0 ** (1 - len(cells[place])) <= SPREAD_LEVEL / 2]
-    shifts = _shifts([cells[place] for place in enough], LEVEL - SPREAD_LEVEL if wide else LEVEL)
-    by_cell = dict(zip(enough, shifts, strict=True))
+    shifts = _shifts({place: cells[place] for place in enough}, LEVEL - SPREAD_LEVEL if wide else LEVEL)
     spreads = [spread_p(*(cells[place][name].to_numpy() for name in _VALUES)) for place in wide]
     p_spreads = dict(zip(wide, holm(np.array(spreads), SPREAD_LEVEL)[0], strict=True)) if wide else {}
     found: list[dict[str, Gap]] = [{} for _ in pairs]
     for place, rows in enumerate(cells):
-        different, low, high, p = by_cell.get(place, (False, np.nan, np.nan, np.nan))
+        different, low, high, p = shifts.get(place, (False, np.nan, np.nan, np.nan))
         p_spread = float(p_spreads.get(place, np.nan))
         verdict = SHIFTED if different else SPREAD if p_spread <= SPREAD_LEVEL else UNDECIDED
         before, after = (rows[name] for name in _VALUES)
@@ -109,13 +107,14 @@ def spread_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return max(p(first, second), p(first - np.median(first), second - np.median(second)))
 
 
-def _shifts(cells: Sequence[pd.DataFrame], level: float) -> list[tuple[bool, float, float, float]]:
+def _shifts(cells: Mapping[int, pd.DataFrame], level: float) -> dict[int, tuple[bool, float, float, float]]:
     """Whether the mean gap is not 0, the ends of its interval and its corrected p-value."""
     if not cells:
-        return []
-    frame = pd.concat([rows.assign(cell=str(place)) for place, rows in enumerate(cells)])
+        return {}
+    frame = pd.concat([rows.assign(cell=str(place)) for place, rows in cells.items()])
     gap, size = frame["value_run"] - frame["value_baseline"], frame[_VALUES].abs().max(axis=1)
     frame["gap"] = gap.where(gap.abs() > ROUNDING * size, 0.0)
     # A cell alone, no contrast of several: its error is that of its own gaps.
-    table = contrasts(frame, "gap", {cell: {cell: 1.0} for cell in map(str, range(len(cells)))}, by="cell", level=level)
-    return list(table[["different", "low", "high", "p_adjusted"]].itertuples(index=False, name=None))
+    table = contrasts(frame, "gap", {cell: {cell: 1.0} for cell in map(str, cells)}, by="cell", level=level)
+    rows = table[["different", "low", "high", "p_adjusted"]].itertuples(index=False, name=None)
+    return dict(zip(cells, rows, strict=True))

@@ -3,6 +3,7 @@
 Accuracies are fractions in [0, 1]; tasks and epochs count from 0.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from analysis.io.metrics import MetricInfo, metric_info
 from analysis.io.records import Run
 
 ENDED = ("finished", "diverged", "failed")
-LOST = ("diverged", "failed")
 REPLICA = ["configuration", "trial_id", "seed"]
 REFERENCES = {
     "chance": "chance level",
@@ -27,14 +27,22 @@ REFERENCES = {
 def objective(run: Run) -> MetricInfo:
     """The final metric that the study judges configurations by, with the direction that the study gives it."""
     said: dict[str, Any] = run.study.get("objective") or {}
-    known = metric_info(run.study.get("metrics"), str(said.get("metric") or _first_metric(run)))
-    direction = str(said.get("direction") or known.direction)
-    return MetricInfo(**{**known.__dict__, "direction": direction})
+    first = next((name.removeprefix("metric.") for name in run.trials if name.startswith("metric.")), "objective")
+    known = metric_info(run.study.get("metrics"), str(said.get("metric") or first))
+    return replace(known, direction=str(said.get("direction") or known.direction))
 
 
 def configurations(run: Run) -> list[str]:
     """Labels in the order of the study; the first is its baseline."""
     return list(dict.fromkeys([*(run.study.get("configurations") or {}), *run.trials["configuration"]]))
+
+
+def ended(run: Run, about: MetricInfo) -> pd.DataFrame:
+    """Replicas that ended: columns configuration, trial_id, seed, status, value (NaN where lost) and lost."""
+    rows = run.trials[run.trials["status"].isin(ENDED)]
+    value = rows.get(f"metric.{about.name}", pd.Series(np.nan, rows.index)).astype(float)
+    value = value.where(rows["status"].eq("finished") & np.isfinite(value))
+    return rows[[*REPLICA, "status"]].assign(value=value, lost=value.isna())
 
 
 def outcomes(run: Run, metric: str | None = None) -> pd.DataFrame:
@@ -51,33 +59,27 @@ def outcomes(run: Run, metric: str | None = None) -> pd.DataFrame:
     about = objective(run)
     if metric is not None and metric != about.name:
         about = metric_info(run.study.get("metrics"), metric)
-    rows = run.trials[run.trials["status"].isin(ENDED)]
-    column = f"metric.{about.name}"
-    values = rows[column].astype(float) if column in rows else pd.Series(np.nan, index=rows.index)
-    finished = rows["status"].eq("finished") & np.isfinite(values)
-    found = rows[[*REPLICA, "status"]].assign(value=values.where(finished), lost=~finished)
-    if not finished.any():
+    found = ended(run, about)
+    if found["lost"].all():
         return found.iloc[:0].reset_index(drop=True)
-    known = found["value"]
-    found["value"] = known.fillna(known.min() if about.maximise else known.max())
+    found["value"] = found["value"].fillna(found["value"].min() if about.maximise else found["value"].max())
     keys = ["configuration", "seed"]
     if found.duplicated(keys).any():
-        found = found.sort_values("lost", kind="stable")
         how = {"trial_id": "first", "status": "first", "value": "mean", "lost": "all"}
-        found = found.groupby(keys, sort=False, as_index=False).agg(how)[[*REPLICA, "status", "value", "lost"]]
+        found = found.sort_values("lost", kind="stable").groupby(keys, sort=False, as_index=False).agg(how)
     place = {label: number for number, label in enumerate(configurations(run))}
-    return found.sort_values(keys, key=lambda one: one.map(place) if one.name == keys[0] else one, ignore_index=True)
+    found = found.sort_values(keys, key=lambda one: one.map(place) if one.name == keys[0] else one, ignore_index=True)
+    return found[[*REPLICA, "status", "value", "lost"]]
 
 
 def counts(run: Run) -> pd.DataFrame:
     """Replicas by how they ended: a row per configuration, columns finished, diverged, failed, other and planned."""
-    labels = configurations(run)
     table = run.trials.groupby(["configuration", "status"], observed=True).size().unstack(fill_value=0)
-    table = table.reindex(index=labels, fill_value=0)
+    table = table.reindex(index=configurations(run), fill_value=0)
     known = table.reindex(columns=list(ENDED), fill_value=0).astype(int)
     known["other"] = table.sum(axis=1).astype(int) - known.sum(axis=1)
-    known["planned"] = np.maximum(known.sum(axis=1), len(run.study.get("seeds") or ()) if not _searched(run) else 0)
-    return known
+    planned = 0 if run.study.get("search") else len(run.study.get("seeds") or ())
+    return known.assign(planned=np.maximum(known.sum(axis=1), planned))
 
 
 def boundary(run: Run) -> str:
@@ -94,9 +96,7 @@ def curve(run: Run, phase: str, name: str, at: str | None = None) -> pd.DataFram
     at = at or boundary(run)
     rows = run.metrics[(run.metrics["phase"] == phase) & (run.metrics["name"] == name) & run.metrics[at].notna()]
     rows = rows.drop_duplicates(["trial_id", "seed", at], keep="last").assign(at=lambda one: one[at].astype(int) + 1)
-    labels = run.trials.drop_duplicates("trial_id").set_index("trial_id")["configuration"]
-    found = rows.assign(configuration=rows["trial_id"].map(labels)).dropna(subset="configuration")
-    return found[[*REPLICA, "at", "value"]].sort_values(["trial_id", "seed", "at"], ignore_index=True)
+    return _labelled(run, rows)[[*REPLICA, "at", "value"]].sort_values(["trial_id", "seed", "at"], ignore_index=True)
 
 
 def evaluated(run: Run) -> str:
@@ -112,9 +112,7 @@ def references(run: Run) -> pd.DataFrame:
     rows = pd.concat([rows, ablated.assign(name="frozen")]) if len(ablated) else rows
     rows = rows[rows["name"].isin(list(REFERENCES))].sort_values(["task", "epoch", "step"], na_position="first")
     last = rows.drop_duplicates(["trial_id", "seed", "name"], keep="last")
-    labels = run.trials.drop_duplicates("trial_id").set_index("trial_id")["configuration"]
-    found = last.assign(configuration=last["trial_id"].map(labels)).dropna(subset="configuration")
-    return found[["configuration", "seed", "name", "value"]].reset_index(drop=True)
+    return _labelled(run, last)[["configuration", "seed", "name", "value"]].reset_index(drop=True)
 
 
 def final_metrics(run: Run, changing: bool = True) -> list[MetricInfo]:
@@ -124,9 +122,6 @@ def final_metrics(run: Run, changing: bool = True) -> list[MetricInfo]:
     return [metric_info(run.study.get("metrics"), name) for name in kept]
 
 
-def _first_metric(run: Run) -> str:
-    return next((name.removeprefix("metric.") for name in run.trials if name.startswith("metric.")), "objective")
-
-
-def _searched(run: Run) -> bool:
-    return run.study.get("search") is not None
+def _labelled(run: Run, rows: pd.DataFrame) -> pd.DataFrame:
+    labels = run.trials.drop_duplicates("trial_id").set_index("trial_id")["configuration"]
+    return rows.assign(configuration=rows["trial_id"].map(labels)).dropna(subset="configuration")
