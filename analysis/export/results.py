@@ -32,10 +32,8 @@ def write_results(path: Path, frame: pd.DataFrame) -> None:
         RecordsError: a column is missing or unknown, an estimate has another name, a value does not fit, or the file
             cannot be written.
     """
-    missing = [name for name in RESULTS_SCHEMA.names if name not in frame]
-    unknown = [str(name) for name in frame if name not in RESULTS_SCHEMA.names]
-    if missing or unknown:
-        what = f"column {missing[0]!r} is missing" if missing else f"unknown column {unknown[0]!r}"
+    for name in sorted({*map(str, frame)} ^ {*RESULTS_SCHEMA.names}):
+        what = f"unknown column {name!r}" if name in frame else f"column {name!r} is missing"
         raise RecordsError(f"{path}: {what}; allowed: {', '.join(RESULTS_SCHEMA.names)}")
     if other := sorted(set(map(str, frame["estimate"])) - set(ESTIMATES)):
         raise RecordsError(f"{path}: estimate {other[0]!r}; allowed: {', '.join(ESTIMATES)}")

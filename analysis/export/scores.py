@@ -8,8 +8,9 @@ import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -27,14 +28,10 @@ def rliable_scores(runs: Sequence[Run]) -> dict[str, NDArray[np.float64]]:
         RecordsError: there are none.
     """
     tables = [_finals(run) for run in runs]
-    rows = {
-        str(label): pd.concat([table.loc[label] for table in tables], axis=1, join="inner").dropna()
-        for label in _common(tables)
-    }
-    found = {label: own.to_numpy(dtype=np.float64) for label, own in rows.items() if len(own)}
-    if not found:
-        raise RecordsError(f"{_paths(runs)}: no configuration has a seed that ended in every run")
-    return found
+    rows = {label: pd.concat([table.loc[label] for table in tables], axis=1, join="inner").dropna()
+            for label in _common(tables)}  # fmt: skip
+    found = {str(label): own.to_numpy(dtype=np.float64) for label, own in rows.items() if len(own)}
+    return found or _refused(runs, "no configuration has a seed that ended in every run")
 
 
 def marl_eval_data(runs: Sequence[Run]) -> dict[str, Any]:
@@ -52,22 +49,19 @@ def marl_eval_data(runs: Sequence[Run]) -> dict[str, Any]:
     labels = _common(tables)
     seeds = pd.concat([table.loc[labels] for table in tables]).dropna(axis=1).columns
     if not labels or seeds.empty:
-        raise RecordsError(f"{_paths(runs)}: no seed ended in every run and configuration")
+        _refused(runs, "no seed ended in every run and configuration")
     curves = [_curves(run, table) for run, table in zip(runs, tables, strict=True)]
     if len({curve.shape[1] for curve in curves}) > 1:
-        raise RecordsError(f"{_paths(runs)}: other numbers of boundaries; marl-eval takes runs with the same")
+        _refused(runs, "other numbers of boundaries; marl-eval takes runs with the same")
     name = objective(runs[0]).name.lower()  # marl-eval looks all names but those of algorithms up in lower case
     tasks: dict[str, Any] = {}
     for task, curve, table in zip(_task_names(runs), curves, tables, strict=True):
-        algorithms: dict[str, Any] = {str(label): {} for label in labels}
-        for label, algorithm in zip(labels, algorithms.values(), strict=True):
-            for place, seed in enumerate(seeds, start=1):
-                values = enumerate(curve.loc[(label, seed)].tolist(), start=1)
-                algorithm[f"run_{place}"] = {
-                    **{f"step_{step}": {"step_count": step, name: [value]} for step, value in values},
-                    "absolute_metrics": {name: [float(table.at[label, seed])]},
-                }
-        tasks[task] = algorithms
+        tasks[task] = {str(label): {} for label in labels}
+        for label, (place, seed) in product(labels, enumerate(seeds, start=1)):
+            values = enumerate(curve.loc[(label, seed)].tolist(), start=1)
+            steps = {f"step_{step}": {"step_count": step, name: [value]} for step, value in values}
+            final = {"absolute_metrics": {name: [float(table.at[label, seed])]}}
+            tasks[task][str(label)][f"run_{place}"] = steps | final
     return {str(runs[0].study.get("study") or "study").lower(): tasks}
 
 
@@ -105,8 +99,8 @@ def _new(path: Path) -> Iterator[BinaryIO]:
 
 def _finals(run: Run) -> pd.DataFrame:
     """Final values: a row for each configuration, a column for each seed, NaN where it did not end."""
-    rows = outcomes(run)
-    return rows.pivot_table(index="configuration", columns="seed", values="value", sort=False).astype(float)
+    table = outcomes(run).pivot_table(index="configuration", columns="seed", values="value", sort=False)
+    return table.astype(float)
 
 
 def _curves(run: Run, finals: pd.DataFrame) -> pd.DataFrame:
@@ -131,5 +125,5 @@ def _task_names(runs: Sequence[Run]) -> list[str]:
     return [f"{name} {id_}" if names.count(name) > 1 else name for name, id_ in zip(names, ids, strict=True)]
 
 
-def _paths(runs: Sequence[Run]) -> str:
-    return ", ".join(str(run.path) for run in runs)
+def _refused(runs: Sequence[Run], why: str) -> NoReturn:
+    raise RecordsError(f"{', '.join(str(run.path) for run in runs)}: {why}")

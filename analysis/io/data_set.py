@@ -14,17 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from analysis.io.parquet_files import write_file
-from analysis.io.records import (
-    METRICS_FILE,
-    METRICS_SCHEMA,
-    SCHEMA_VERSION,
-    TRIALS_FILE,
-    TRIALS_SCHEMA,
-    RecordsError,
-    read_run,
-    read_trials,
-)
+from analysis.io.parquet_files import SCHEMA_VERSION, RecordsError, write_file
+from analysis.io.records import METRICS_FILE, METRICS_SCHEMA, TRIALS_FILE, TRIALS_SCHEMA, read_run, read_trials
 
 FOLDERS = {"trials": TRIALS_FILE, "metrics": METRICS_FILE}
 PARTITIONED_BY = ("study", "run_id")
@@ -90,9 +81,7 @@ def _held(out: Path) -> list[Path]:
     """Trial files of an earlier data set."""
     if not out.exists():
         return []
-    strange = [] if out.is_dir() else [out]
-    strange += [] if strange else [path for path in out.iterdir() if path.name not in FOLDERS]
-    if strange:
+    if strange := [path for path in out.iterdir() if path.name not in FOLDERS] if out.is_dir() else [out]:
         raise RecordsError(f"{out}: {strange[0].name} is no part of a data set; a new or empty folder is allowed")
     held = sorted((out / "trials").glob(f"study=*/run_id=*/{TRIALS_FILE}"))
     for path in held:
@@ -110,18 +99,14 @@ def _union(schemas: Iterable[pa.Schema]) -> pa.Schema:
     """Fixed columns, then parameters, then metrics, each in the order of the alphabet."""
     fields: dict[str, pa.Field] = {}
     for field in (field for schema in schemas for field in schema):
-        known = fields.setdefault(field.name, field)
-        if known.type != field.type:
-            fields[field.name] = known.with_type(_common(known.type, field.type))
+        types = {(known := fields.setdefault(field.name, field)).type, field.type}
+        if len(types) > 1:
+            numbers = all(pa.types.is_integer(one) or pa.types.is_floating(one) for one in types)
+            fields[field.name] = known.with_type(pa.float64() if numbers else pa.string())
     fixed = [field for field in TRIALS_SCHEMA if field.name not in PARTITIONED_BY]
     dynamic = [fields[name] for name in sorted(fields, key=lambda name: (name.startswith("metric."), name))
                if name not in TRIALS_SCHEMA.names]  # fmt: skip
     return pa.schema([*fixed, *dynamic], {"schema_version": str(SCHEMA_VERSION)})
-
-
-def _common(first: pa.DataType, second: pa.DataType) -> pa.DataType:
-    numbers = all(pa.types.is_integer(one) or pa.types.is_floating(one) for one in (first, second))
-    return pa.float64() if numbers else pa.string()
 
 
 def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -134,4 +119,4 @@ def _cast(table: pa.Table, schema: pa.Schema) -> pa.Table:
             columns.append(pc.if_else(table[field.name], "true", "false"))
         else:
             columns.append(table[field.name].cast(field.type))
-    return pa.table(columns, schema=schema.with_metadata({"schema_version": str(SCHEMA_VERSION)}))
+    return pa.table(columns, schema=schema)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,13 +27,12 @@ def table_of(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -
     Raises:
         RecordsError: a row lacks a required column, has an unknown one, or holds a value of the wrong type.
     """
-    names, required = set(schema.names), [one.name for one in schema if not one.nullable]
+    required = [one.name for one in schema if not one.nullable]
     for number, row in enumerate(rows):
-        if not names.issuperset(row):
-            raise RecordsError(f"{path}: row {number}: unknown column {min(set(row) - names)!r}")
-        for name in required:
-            if row.get(name) is None:
-                raise RecordsError(f"{path}: row {number}: column {name!r} is missing")
+        if unknown := row.keys() - set(schema.names):
+            raise RecordsError(f"{path}: row {number}: unknown column {min(unknown)!r}")
+        if missing := [name for name in required if row.get(name) is None]:
+            raise RecordsError(f"{path}: row {number}: column {missing[0]!r} is missing")
     try:
         return pa.Table.from_pylist(list(rows), schema=schema)
     except (pa.ArrowException, TypeError, OverflowError) as error:
@@ -63,22 +63,23 @@ def read_file(path: Path, schema: pa.Schema) -> pa.Table:
     except (pa.ArrowException, OSError) as error:
         raise RecordsError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
     check_version(path, (table.schema.metadata or {}).get(b"schema_version", b"").decode())
-    missing = [name for name in schema.names if name not in table.schema.names]
-    if missing:
+    if missing := [name for name in schema.names if name not in table.schema.names]:
         raise RecordsError(f"{path}: column {missing[0]!r} is missing")
     return table
 
 
+def frame(table: pa.Table) -> pd.DataFrame:
+    """Integers with nulls stay integers."""
+    nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
+    return table.to_pandas(types_mapper=nullable.get)
+
+
 def check_version(path: Path, found: object) -> None:
-    try:
-        version = int(str(found))
-    except ValueError:
-        raise RecordsError(f"{path}: has no schema version; it was not written by a study") from None
-    if version > SCHEMA_VERSION:
-        advice = "update this program to read it"
-    elif version < SCHEMA_VERSION:
+    if not str(found).isdigit():
+        raise RecordsError(f"{path}: has no schema version; it was not written by a study")
+    newer = int(str(found)) - SCHEMA_VERSION
+    if newer > 0:
+        raise RecordsError(f"{path}: schema version {found} is newer than {SCHEMA_VERSION}; update this program")
+    if newer < 0:
         advice = "read it with the version of the program that wrote it"
-    else:
-        return
-    age = "newer" if version > SCHEMA_VERSION else "older"
-    raise RecordsError(f"{path}: schema version {version} is {age} than {SCHEMA_VERSION}; {advice}")
+        raise RecordsError(f"{path}: schema version {found} is older than {SCHEMA_VERSION}; {advice}")

@@ -14,7 +14,6 @@ Writing is atomic and deterministic: the same rows give the same bytes, and a re
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from analysis.io.parquet_files import (
     RecordsError,
     check_version,
     field,
+    frame,
     read_file,
     table_of,
     write_file,
@@ -35,8 +35,6 @@ from analysis.io.parquet_files import (
 
 STATUSES = ("finished", "pruned", "diverged", "failed", "interrupted")
 TRIALS_FILE, METRICS_FILE, STUDY_FILE = "trials.parquet", "metrics.parquet", "study.json"
-
-
 _REQUIRED = False  # the value of ``nullable`` for columns that must not be null
 
 METRICS_SCHEMA = pa.schema(
@@ -48,16 +46,11 @@ METRICS_SCHEMA = pa.schema(
         field("epoch", pa.int32(), "-", "epoch within the task, counted from 0"),
         field("step", pa.int64(), "optimizer steps", "step, counted on over the tasks"),
         field("name", pa.string(), "-", "what was measured, e.g. accuracy or norm/slow/after", _REQUIRED),
-        field(
-            "value",
-            pa.float64(),
-            "by name; accuracies are fractions in [0, 1]",
-            "the value; NaN and infinities are kept",
-            _REQUIRED,
-        ),
+        field("value", pa.float64(), "by name; accuracies are fractions in [0, 1]",
+              "the value; NaN and infinities are kept", _REQUIRED),
         field("wall_s", pa.float64(), "s", "seconds since the replica started; not reproducible"),
     ]
-)
+)  # fmt: skip
 METRICS_KEY = ["trial_id", "seed", "phase", "task", "epoch", "step", "name"]
 
 TRIALS_SCHEMA = pa.schema(
@@ -108,14 +101,6 @@ class Run:
         """The run with all of its configurations."""
         return self.unshortened or self
 
-    @cached_property
-    def _places(self) -> dict[str, np.ndarray]:
-        return self.trials.groupby("configuration", sort=False).indices
-
-    def of(self, configuration: str) -> pd.DataFrame:
-        """Rows of ``trials`` of one configuration, in time independent of the number of the others."""
-        return self.trials.take(self._places.get(configuration, np.empty(0, int)))
-
 
 def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]], trial_order: Iterable[str] = ()) -> None:
     """Write ``metrics.parquet``; of rows with equal ``METRICS_KEY`` the last is kept.
@@ -148,16 +133,18 @@ def write_trials(
     for row in full:
         if row.get("status") not in STATUSES:
             raise RecordsError(f"{row['replica_id']}: status {row.get('status')!r} is not one of {', '.join(STATUSES)}")
-    dynamic: list[pa.Field] = []
-    for name in sorted({key for row in full for key in row if key.startswith("param.")}):
+    fields: list[pa.Field] = []
+    dynamic = {key for row in full for key in row if key.startswith(("param.", "metric."))}
+    for name in sorted(dynamic, key=lambda name: (name.startswith("metric."), name)):
+        if name.startswith("metric."):
+            known = metric_info(metrics or {}, name.removeprefix("metric."))
+            fields.append(pa.field(name, pa.float64(), metadata=known.as_metadata()))
+            continue
         values, type_ = _parameter_column([row.get(name) for row in full])
-        dynamic.append(field(name, type_, "-", "parameter of the configuration"))
+        fields.append(field(name, type_, "-", "parameter of the configuration"))
         for row, value in zip(full, values, strict=True):
             row[name] = value
-    for name in sorted({key for row in full for key in row if key.startswith("metric.")}):
-        known = metric_info(metrics or {}, name.removeprefix("metric."))
-        dynamic.append(pa.field(name, pa.float64(), metadata=known.as_metadata()))
-    _write(path, full, pa.schema([*TRIALS_SCHEMA, *dynamic]), TRIALS_KEY, ())
+    _write(path, full, pa.schema([*TRIALS_SCHEMA, *fields]), TRIALS_KEY, ())
 
 
 def read_run(run_dir: Path) -> Run:
@@ -169,10 +156,9 @@ def read_run(run_dir: Path) -> Run:
     run_dir = Path(run_dir)
     if not run_dir.is_dir():
         raise RecordsError(f"{run_dir}: no such run directory")
-    missing = [name for name in (STUDY_FILE, TRIALS_FILE, METRICS_FILE) if not (run_dir / name).is_file()]
-    if STUDY_FILE in missing:
+    if not (run_dir / STUDY_FILE).is_file():
         raise RecordsError(f"{run_dir}: not a run directory ({STUDY_FILE} is missing)")
-    if missing:
+    if missing := [name for name in (TRIALS_FILE, METRICS_FILE) if not (run_dir / name).is_file()]:
         raise RecordsError(f"{run_dir}: {' and '.join(missing)} missing; the run has not written its records yet")
     try:
         study = json.loads((run_dir / STUDY_FILE).read_text(encoding="utf-8"))
@@ -181,8 +167,9 @@ def read_run(run_dir: Path) -> Run:
     if not isinstance(study, dict):
         raise RecordsError(f"{run_dir / STUDY_FILE}: expected a JSON object, found {type(study).__name__}")
     check_version(run_dir / STUDY_FILE, study.get("schema_version", SCHEMA_VERSION))
-    trials = _frame(read_trials(run_dir / TRIALS_FILE))
-    return Run(run_dir, study, trials, _frame(read_file(run_dir / METRICS_FILE, METRICS_SCHEMA)))
+    tables = read_trials(run_dir / TRIALS_FILE), read_file(run_dir / METRICS_FILE, METRICS_SCHEMA)
+    trials, metrics = (frame(table).astype({"seed": "int64"}) for table in tables)
+    return Run(run_dir, study, trials, metrics)
 
 
 def read_trials(path: Path) -> pa.Table:
@@ -200,31 +187,20 @@ def _write(
     path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema, key: list[str], trial_order: Iterable[str]
 ) -> None:
     table = table_of(path, rows, schema)
-
     # Only the keys go through pandas, which would turn a NaN loss into a null.
-    keys = _frame(table.select(key)).drop_duplicates(keep="last")
-    order = list(dict.fromkeys([*trial_order, *keys["trial_id"]]))
+    keys = frame(table.select(key)).drop_duplicates(keep="last")
+    order = dict.fromkeys([*trial_order, *keys["trial_id"]])
     rank = keys["trial_id"].map({trial: position for position, trial in enumerate(order)})
     keys = keys.assign(trial_id=rank).sort_values(key, kind="stable", na_position="first")
     table = table.take(pa.array(keys.index.to_numpy(), pa.int64()))
     write_file(Path(path), table)
 
 
-def _frame(table: pa.Table) -> pd.DataFrame:
-    nullable_integers = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype()}
-    return table.to_pandas(types_mapper=nullable_integers.get).astype({"seed": "int64"})
-
-
 def _parameter_column(values: list[Any]) -> tuple[list[Any], pa.DataType]:
     """One type for a parameter's values over all replicas: bool, int, float, or text where they are mixed."""
     values = [value.item() if isinstance(value, np.generic) else value for value in values]
-    nested = (list, tuple, dict)
-    values = [json.dumps(value, sort_keys=True) if isinstance(value, nested) else value for value in values]
+    values = [json.dumps(one, sort_keys=True) if isinstance(one, list | tuple | dict) else one for one in values]
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {bool}:
-        return values, pa.bool_()
-    if kinds == {int}:
-        return values, pa.int64()
-    if kinds and kinds <= {int, float}:
-        return values, pa.float64()
+    if kinds and (kinds <= {int, float} or kinds == {bool}):
+        return values, pa.bool_() if bool in kinds else pa.float64() if float in kinds else pa.int64()
     return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values], pa.string()

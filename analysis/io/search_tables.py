@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from analysis.io.parquet_files import RecordsError, field, read_file, table_of, write_file
+from analysis.io.parquet_files import RecordsError, field, frame, read_file, table_of, write_file
 from analysis.io.records import Run
 
 SEARCH_FILE, IMPORTANCE_FILE = "search.parquet", "importance.parquet"
@@ -41,10 +41,8 @@ SEARCH_SCHEMA = pa.schema(
         field("fresh_trial_id", pa.string(), "-", "its replicas on fresh seeds; null where it was not confirmed"),
         field("fresh_configuration", pa.string(), "-", "their label"),
         field("enqueued", pa.bool_(), "-", "tried first because the study says so", False),
-        field(
-            "state", pa.string(), "-", "running | paused | completed | eliminated | pruned | infeasible | duplicate",
-            False,
-        ),
+        field("state", pa.string(), "-",
+              "running | paused | completed | eliminated | pruned | infeasible | duplicate", False),
         field("duplicate_of", pa.int64(), "-", "earlier trial with the same configuration, whose results count"),
         field("rung", pa.int32(), "-", "highest rung of the race with all results, from 0"),
         field("seeds", pa.int32(), "seeds", "seeds it was given", False),
@@ -60,9 +58,7 @@ IMPORTANCE_SCHEMA = pa.schema(
     [
         field("objective", pa.string(), "-", "label of the objective", False),
         field("parameter", pa.string(), "-", "what was drawn: a dimension, or its ratio to another", False),
-        field(
-            "importance", pa.float64(), "share", "fANOVA: part of the variance over the space, by it alone", False
-        ),
+        field("importance", pa.float64(), "share", "fANOVA: part of the variance over the space, by it alone", False),
         field("low", pa.float64(), "share", "95 % percentile interval over resampled configurations and seeds"),
         field("high", pa.float64(), "share", "its upper end"),
         field("chance", pa.float64(), "share", "95 % of shuffles of the values leave the largest share below it"),
@@ -96,12 +92,6 @@ def write_importance(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def read_search(run: Run) -> SearchRecords:
     """Raises RecordsError where a file is missing, damaged or of another schema version."""
-    return SearchRecords(
-        _frame(run.path / SEARCH_FILE, SEARCH_SCHEMA), _frame(run.path / IMPORTANCE_FILE, IMPORTANCE_SCHEMA)
-    )
-
-
-def _frame(path: Path, schema: pa.Schema) -> pd.DataFrame:
-    table = read_file(path, schema)
-    nullable = {pa.int32(): pd.Int32Dtype(), pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    return table.to_pandas(types_mapper=nullable.get)
+    files = ((SEARCH_FILE, SEARCH_SCHEMA), (IMPORTANCE_FILE, IMPORTANCE_SCHEMA))
+    trials, importance = (frame(read_file(run.path / name, schema)) for name, schema in files)
+    return SearchRecords(trials, importance)
