@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from analysis.stats.frames import EQUAL, FEWEST_SEEDS, Array, fraction, seed_table
+from analysis.stats.frames import EQUAL, FEWEST_SEEDS, Array, above_zero, fraction, level_of, seed_table
 from analysis.stats.gaps import Residuals, Rows, measured
 
 _DRAWS, _MOST_DRAWN = 4_000, 4_000_000
@@ -76,22 +76,14 @@ def kept(table: Array, level: float) -> NDArray[np.bool_]:
 
 
 def saturation(
-    frame: pd.DataFrame,
-    value: str,
-    margin: float,
-    order: Sequence[Any],
-    by: str = "configuration",
-    seed: str = "seed",
-    confidence: float = 0.95,
-    level: float | None = None,
-    maximize: bool = True,
-) -> pd.DataFrame:
+    frame: pd.DataFrame, value: str, margin: float, order: Sequence[Any], by: str = "configuration", seed: str = "seed",
+    confidence: float = 0.95, level: float | None = None, maximize: bool = True,
+) -> pd.DataFrame:  # fmt: skip
     """Which levels, counted from the largest down, are shown to be within a margin of the best level.
 
-    A level is within the margin of the best where it is within the margin of each other one, whichever that is: nothing
-    is chosen by looking. Levels are tested from the largest down, each at the full level, and no further than to the
-    first that is not shown: so the chance that the smallest level of the answer is not within the margin, or one above
-    it is not, stays below 1 - ``confidence``.
+    A level is within the margin of the best where it is within the margin of each other one: nothing is chosen by
+    looking. Levels are tested from the largest down, each at the full level, to the first that is not shown: so the
+    chance that one of the answer is not within the margin stays below 1 - ``confidence``.
 
     Measured at 5 %, six levels, the worst of four truths with levels exactly a margin apart and of spreads of 0.2, 0.5
     and 1 margin, in brackets the share that names the right one of six levels (three of them equal) at 0.3 margins:
@@ -119,13 +111,11 @@ def saturation(
 
     Sources: intersection-union test, Berger 1982; fixed sequence, Maurer, Hothorn and Lehmacher 1995.
     """
-    if not margin > 0:
-        raise ValueError(f"margin must be above 0, found {margin}")
     table = seed_table(frame, value, by, seed)
     if len(order) < 2 or (unknown := [str(one) for one in order if one not in table.columns]):
         missing = f"not there: {', '.join(unknown)}" if len(order) > 1 else f"found {len(order)}"
         raise ValueError(f"order: at least 2 levels of {by!r} needed; {missing}")
-    spent = 1 - fraction(confidence, "confidence") if level is None else fraction(level, "level")
+    spent = level_of(confidence, level)
     values = (1.0 if maximize else -1.0) * table[list(order)].dropna().to_numpy()
     found = pd.DataFrame({by: list(order), "n": len(values), "difference": np.nan, "low": np.nan, "p": np.nan})
     if len(values):
@@ -133,7 +123,7 @@ def saturation(
         found["difference"] = [one - np.delete(means, place).max() for place, one in enumerate(means)]
     if len(values) < FEWEST_SEEDS:
         return found.assign(within=False)
-    p, low = behind_best(values, margin, spent)
+    p, low = behind_best(values, above_zero(margin), spent)
     within = from_the_top(p, spent)
     tested = (within | np.append(within[1:], True)) & np.isfinite(low)
     return found.assign(low=np.where(tested, low, np.nan), p=np.where(tested, p, np.nan), within=within)

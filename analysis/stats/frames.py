@@ -80,3 +80,15 @@ def fraction(value: float, name: str = "confidence") -> float:
     if not 0 < value < 1:
         raise ValueError(f"{name} must lie between 0 and 1, found {value}")
     return float(value)
+
+
+def level_of(confidence: float, level: float | None) -> float:
+    """The level that a test may spend."""
+    return 1 - fraction(confidence) if level is None else fraction(level, "level")
+
+
+def above_zero(margin: float) -> float:
+    """A margin; ValueError where it is not above 0."""
+    if not margin > 0:
+        raise ValueError(f"margin must be above 0, found {margin}")
+    return margin

@@ -19,7 +19,7 @@ SHARE = 0.75
 """Of the level that is left, what a look spends."""
 
 
-def spend(level: float, look: int, looks: int | None = None) -> float:
+def spend(level: float, look: int) -> float:
     """The significance level that a look may use, so that all looks together stay within ``level`` (Bonferroni).
 
     Measured false differences with the t test of paired gaps, five looks, stopping at the first difference, level 5 %
@@ -36,17 +36,15 @@ def spend(level: float, look: int, looks: int | None = None) -> float:
     Args:
         level: for the whole run, in (0, 1).
         look: 1 for the first report.
-        looks: how many there will be, where that is planned: then these spend all of the level.
 
     Raises:
         ValueError: out of range; says what is allowed.
     """
     if not 0 < level < 1:
         raise ValueError(f"level {level}: between 0 and 1 is allowed")
-    if look < 1 or (looks is not None and look > looks):
-        raise ValueError(f"look {look}: allowed: {'1 or more' if looks is None else f'1..{looks}'}")
-    left = 1 - SHARE
-    return level * SHARE * left ** (look - 1) / (1 - left**looks if looks else 1)
+    if look < 1:
+        raise ValueError(f"look {look}: allowed: 1 or more")
+    return level * SHARE * (1 - SHARE) ** (look - 1)
 
 
 def looks_of(study: Mapping[str, Any]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.stats.frames import FEWEST_SEEDS, fraction, known, seed_table
+from analysis.stats.frames import FEWEST_SEEDS, above_zero, known, level_of, seed_table
 from analysis.stats.gaps import Gaps, Rows, holm, measured
 
 Weights = Mapping[Any, float]
@@ -40,7 +40,7 @@ def paired(
 
     Sources: Student 1908; Holm 1979; Smyth 2004; Hartigan 1969.
     """
-    return _against(frame, value, by, baseline, seed, _level(confidence, level))
+    return _against(frame, value, by, baseline, seed, level_of(confidence, level))
 
 
 def all_pairs(
@@ -57,7 +57,7 @@ def all_pairs(
     table = seed_table(frame, value, by, seed)
     labels = list(table.columns)
     pairs = [(a, b) for place, a in enumerate(labels) for b in labels[place + 1 :]]
-    found = _tested(table, [{a: 1.0, b: -1.0} for a, b in pairs], _level(confidence, level))
+    found = _tested(table, [{a: 1.0, b: -1.0} for a, b in pairs], level_of(confidence, level))
     return pd.concat([pd.DataFrame(pairs, columns=["a", "b"]), found], axis=1)
 
 
@@ -84,7 +84,7 @@ def contrasts(
             raise ValueError(f"contrast {name!r}: no {by} {', '.join(unknown)}; {known(table.columns)}")
     if not weights or not all(own and all(own.values()) for own in weights.values()):
         raise ValueError(f"contrasts with weights that are not 0 needed, found {dict(weights)}")
-    found = _tested(table, list(weights.values()), _level(confidence, level))
+    found = _tested(table, list(weights.values()), level_of(confidence, level))
     return pd.concat([pd.DataFrame({"contrast": list(weights)}), found], axis=1)
 
 
@@ -108,9 +108,7 @@ def equivalence(
 
     Source: two one-sided tests, Schuirmann 1987.
     """
-    if not margin > 0:
-        raise ValueError(f"margin must be above 0, found {margin}")
-    found = _against(frame, value, by, baseline, seed, _level(confidence, level), margin)
+    found = _against(frame, value, by, baseline, seed, level_of(confidence, level), above_zero(margin))
     return found.rename(columns={"different": "same"})
 
 
@@ -153,7 +151,3 @@ def _tested(table: pd.DataFrame, rows: Sequence[Weights], level: float, margin: 
     for own, part in parts:
         found.loc[own, "low"], found.loc[own, "high"] = part.interval(levels[own].to_numpy())
     return found
-
-
-def _level(confidence: float, level: float | None) -> float:
-    return 1 - fraction(confidence) if level is None else fraction(level, "level")

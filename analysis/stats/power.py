@@ -5,6 +5,7 @@ them finds at the level of Holm's first step. Above 12 seeds it is that of the t
 taken at the upper end of its chi-square interval.
 """
 
+from bisect import bisect_left
 from functools import cache
 from typing import Any
 
@@ -51,13 +52,8 @@ def seeds_needed(
         raise ValueError(f"a difference that is not 0 needed, found {difference}")
     upper, count, tests = _upper(spread, df, configurations, comparisons, confidence, columns)
     wanted = abs(difference) / upper if upper > 0 else np.inf
-    low, high = FEWEST_SEEDS - 1, FEWEST_SEEDS
-    while high < MOST_SEEDS and _found(high, count, tests, power, level) > wanted:
-        low, high = high, min(2 * high, MOST_SEEDS)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _found(middle, count, tests, power, level) <= wanted else (middle, high)
-    return high
+    seeds = range(FEWEST_SEEDS, MOST_SEEDS)
+    return FEWEST_SEEDS + bisect_left(seeds, True, key=lambda n: _found(n, count, tests, power, level) <= wanted)
 
 
 def smallest_difference(

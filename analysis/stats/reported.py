@@ -19,11 +19,10 @@ def reported_gap(
 ) -> pd.DataFrame:  # fmt: skip
     """Is the gap between reported single runs of one configuration beyond what its measured seeds show?
 
-    Nothing is assumed of the distribution: it is counted among how many of all choices of m of the n + m values the
-    gap (largest minus smallest) is at least as large. m > 2 reported runs are one choice, so that the largest of their
-    gaps is no discovery; several configurations are corrected by Holm's method. Where the reported runs come from other
-    data or another backbone, only distances within them and within the measured ones are used: p is 2 / (n + 2) where a
-    pair is farther apart than all measured seeds, else 1.
+    It is counted among how many of all choices of m of the n + m values the gap (largest minus smallest) is at least as
+    large; several configurations are corrected by Holm's method. Where the reported runs come from other data or
+    another backbone, only distances within them and within the measured ones are used: p is 2 / (n + 2) where a pair is
+    farther apart than all measured seeds, else 1.
 
     Wrong (%, 3 / 5 / 8 seeds): normal 0.0 / 4.7 / 4.8; skewed 0.0 / 4.5 / 4.2; bimodal 0.0 / 5.0 / 4.8.
 

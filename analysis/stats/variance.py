@@ -60,15 +60,12 @@ def variance_split(
     if np.ptp(y) > 0:
         rng, level = np.random.default_rng(0), 1 - fraction(confidence)
         ends, larger = design.intervals(y, found, level, rng), design.larger(y, found, level, rng)
-    share = found / (found.sum() or np.nan)
-    above = [tuple(name for name, sure in zip(kept, own, strict=True) if sure) for own in larger]
-    known = pd.DataFrame({"variance": found, "share": share, "low": ends[:, 0], "high": ends[:, 1]}, index=kept)
+    known = pd.DataFrame({"variance": found, "share": found / (found.sum() or np.nan), "low": ends[:, 0],
+                          "high": ends[:, 1]}, index=kept)  # fmt: skip
     table = known.reindex(list(codes)).rename_axis("factor").reset_index()
     table.insert(1, "levels", [int(own.max()) + 1 for own in codes.values()])
-    above_of = dict(zip(kept, above, strict=True))
-    return table.assign(
-        above=[above_of.get(name, ()) for name in codes], unknown=[unknown.get(one, "") for one in codes]
-    )
+    above = {name: tuple(np.array(kept)[own].tolist()) for name, own in zip(kept, larger, strict=True)}
+    return table.assign(above=[above.get(name, ()) for name in codes], unknown=[unknown.get(one, "") for one in codes])
 
 
 def _unknown(codes: Mapping[str, Codes]) -> dict[str, str]:

@@ -64,15 +64,12 @@ def test_seeds_added_by_an_opponent_who_sees_the_data(first: int) -> None:
 def test_what_looks_spend() -> None:
     assert [spend(LEVEL, look) for look in (1, 2, 3)] == pytest.approx([0.0375, 0.009375, 0.00234375])
     assert sum(spend(LEVEL, look) for look in range(1, 100)) == pytest.approx(LEVEL)
-    for planned in (1, 2, 5):
-        assert sum(spend(LEVEL, look, planned) for look in range(1, planned + 1)) == pytest.approx(LEVEL)
-    assert spend(0.1, 1, looks=1) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize(("level", "look", "looks"), [(0.05, 0, None), (0.05, 3, 2), (0.0, 1, None), (1.0, 1, None)])
-def test_what_looks_cannot_spend(level: float, look: int, looks: int | None) -> None:
+@pytest.mark.parametrize(("level", "look"), [(0.05, 0), (0.0, 1), (1.0, 1)])
+def test_what_looks_cannot_spend(level: float, look: int) -> None:
     with pytest.raises(ValueError, match="allowed"):
-        spend(level, look, looks)
+        spend(level, look)
 
 
 def test_a_run_knows_its_looks() -> None:
