@@ -22,12 +22,11 @@ def along(
     """Lines through points, in one view or in a panel each.
 
     Args:
-        points: columns series, x, y, low, high (NaN where there is no interval); ``panel`` where there are several, of
-            which the first ``MOST_PANELS`` are drawn.
+        points: columns series, x, y, low, high (NaN where there is no interval); ``panel`` where there are several.
         series: in the order of the legend.
         axes: titles of both axes.
-        seeds: columns series, seed, x, y; the dots behind. In a single view only.
-        references: name -> value of a horizontal line. In a single view only.
+        seeds: columns series, seed, x, y; the dots behind. In a single view only, as ``references``.
+        references: name -> value of a horizontal line.
         logarithmic: x, y; an axis of values that are not all above 0 stays linear.
         shades: title of the legend of numeric series, which get shades of one colour.
         ground: a series that is drawn broad and grey behind the others and has no place in the legend.

@@ -63,13 +63,8 @@ class Chart:
 
 
 def made(name: str, title: str, reading: str, drawn: Any, behind: pd.DataFrame, height: int | None = None) -> Chart:
-    """A chart from an Altair chart; one of a single view is as wide as the page.
-
-    Args:
-        drawn: of Altair; of several views they have widths of their own.
-        behind: the values that are read off the chart, of which the first ``MOST_TABLE_ROWS`` go into its table.
-        height: pixels; None for charts of several views.
-    """
+    """A chart from an Altair chart. With a height, in pixels, it is a single view as wide as the page; of several views
+    they have widths of their own. ``behind``: the values that are read off it."""
     if height is not None:
         drawn = drawn.properties(width="container", height=height)
     drawn = drawn.configure(font=FONT).configure_axis(grid=True, gridOpacity=0.35, domain=False, ticks=False)

@@ -14,11 +14,7 @@ LEVEL = alt.Axis(labelAngle=0)
 
 
 def seed_matrix(name: str, title: str, reading: str, seeds: pd.DataFrame, labels: Sequence[str], axis: str) -> Chart:
-    """A value of each seed (columns) in each configuration (rows).
-
-    Args:
-        seeds: columns configuration, seed, value, status.
-    """
+    """A value of each seed (columns) in each configuration (rows): columns configuration, seed, value, status."""
     few = seeds[seeds["seed"].isin(sorted(seeds["seed"].unique())[:MOST_SEEDS])]
     rows = alt.Y("configuration:N", title=None, sort=list(labels))
     base = alt.Chart(few).encode(x=alt.X("seed:O", title="seed", axis=LEVEL), y=rows)
@@ -35,11 +31,10 @@ def seed_matrix(name: str, title: str, reading: str, seeds: pd.DataFrame, labels
 
 
 def forgetting_matrix(name: str, title: str, reading: str, measured: pd.DataFrame, labels: Sequence[str]) -> Chart:
-    """Mean accuracy on a task (columns) after a task (rows), a matrix per configuration.
+    """Mean accuracy on a task (columns) after a task (rows), a matrix for each of the first ``MOST_FACETS`` labels.
 
     Args:
         measured: columns configuration, learned, tested (tasks counted from 1), value (per cent).
-        labels: configurations to show, of which the first ``MOST_FACETS`` are.
     """
     shown = list(labels[:MOST_FACETS])
     rows = measured[measured["configuration"].isin(shown)]

@@ -17,11 +17,8 @@ BAD_TO_GOOD = ["#9A9A9A", "#E69F00", "#D55E00"]
 
 
 class Axis(NamedTuple):
-    """A parameter or an objective: a range, or options.
-
-    ``column``: of the frame that is drawn; ``title``: as people read it; ``low``, ``high``: ends of the range;
-    ``log``: spaced by the logarithm; ``options``: of a choice, in their order.
-    """
+    """A parameter or an objective (``column`` of a frame, as people read it ``title``): a range from ``low`` to
+    ``high``, spaced by the logarithm where ``log``, or the ``options`` of a choice, in their order."""
 
     column: str
     title: str
@@ -47,8 +44,7 @@ def parallel(
 
     Args:
         table: columns configuration and those of the axes; missing where a configuration does not have a parameter.
-        axes: from left to right, the objective last.
-        maximise: whether a high value of the objective is a good one.
+        axes: from left to right, the objective last; ``maximise``: whether a high value of it is a good one.
     """
     goal = axes[-1]
     keys: list[Any] = [f"at{number}" for number in range(len(axes))]

@@ -28,7 +28,6 @@ def history(name: str, title: str, reading: str, trials: pd.DataFrame, axis: str
 
     Args:
         trials: columns configuration, trial, value, seeds, state, enqueued and feasible.
-        axis: title of the axis of values.
     """
     full = trials[(trials["seeds"] == trials["seeds"].max()) & trials["feasible"]].sort_values("trial")
     line = full[["trial"]].assign(value=full["value"].cummax() if maximise else full["value"].cummin())
@@ -51,10 +50,8 @@ def slices(name: str, title: str, reading: str, trials: pd.DataFrame, axes: Sequ
     """The objective over each parameter, a panel each.
 
     Args:
-        trials: columns configuration, seeds, state and those of the axes; a configuration stands in the panels of the
-            parameters that it has.
-        axes: the parameters.
-        goal: the objective.
+        trials: columns configuration, seeds, state and those of the axes, missing where a configuration has no such
+            one.
     """
     plain = trials[["configuration", "seeds", "state"]].assign(
         goal=trials[goal.column], **{f"v{number}": trials[axis.column] for number, axis in enumerate(axes)}
@@ -82,11 +79,10 @@ def slices(name: str, title: str, reading: str, trials: pd.DataFrame, axes: Sequ
 
 
 def search_front(name: str, title: str, reading: str, trials: pd.DataFrame, goals: tuple[Axis, Axis]) -> Chart:
-    """One objective of a search against another, and which configurations no other one beats in all of them.
+    """One objective of a search against another (upwards, across), and which configurations are on the front.
 
     Args:
         trials: columns configuration, seeds, state, front (bool) and those of the objectives.
-        goals: upwards and across.
     """
     where = trials["front"].map({True: "on the front", False: "behind it"})
     values = {side: trials[goal.column] for side, goal in zip(("up", "across"), goals, strict=True)}

@@ -90,11 +90,8 @@ def compare(runs: Sequence[Run], all_pairs: bool = False) -> Comparison:
 
 
 def matched(first: Run, second: Run) -> pd.DataFrame:
-    """The configurations of both runs: the same parameters, which trial ids are made of, else the same label.
-
-    Returns:
-        columns configuration (label in ``first``), trial_id, second_trial_id, in the order of ``first``.
-    """
+    """The configurations of both runs: the same parameters, which trial ids are made of, else the same label. Columns
+    configuration (label in ``first``), trial_id, second_trial_id, in the order of ``first``."""
     one, other = (run.trials.drop_duplicates("trial_id")[["configuration", "trial_id"]] for run in (first, second))
     alike = set(one["trial_id"]) & set(other["trial_id"])
     left = other[~other["trial_id"].isin(alike) & ~other["configuration"].map(_NUMBERED.fullmatch).astype(bool)]

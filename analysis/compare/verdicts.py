@@ -47,11 +47,9 @@ class Gap(NamedTuple):
 
 
 def fewest_seeds(tests: int) -> int:
-    """Common seeds below which nothing is decided among so many configurations and pairs of runs.
-
-    Of two runs of one law, n gaps can all be the same jump by chance (from one mode of a mixture to the other), which a
-    t test takes for a shift: with probability 2 * 4**-n where both modes are as likely.
-    """
+    """Common seeds below which nothing is decided among so many configurations and pairs of runs: in runs of one law n
+    gaps can all be the same jump between two modes, which a t test takes for a shift, with probability 2 * 4**-n at
+    most."""
     return max(3, int(np.ceil(np.log(2 * tests / LEVEL) / np.log(4))))
 
 
@@ -59,8 +57,8 @@ def judged(pairs: Sequence[pd.DataFrame]) -> list[dict[str, Gap]]:
     """Verdicts by trial, for every pair of runs.
 
     Args:
-        pairs: for each the common replicas of what is not bit-equal, columns trial_id, seed, value_baseline and
-            value_run; NaN where no value is known.
+        pairs: common replicas of what is not bit-equal: trial_id, seed, value_baseline, value_run (NaN where not
+            known).
     """
     frame = pd.concat([pair.assign(pair=place) for place, pair in enumerate(pairs)]).dropna(subset=_VALUES)
     cells = [rows for _, rows in frame.groupby(["pair", "trial_id"], sort=False)]
@@ -83,14 +81,10 @@ def judged(pairs: Sequence[pd.DataFrame]) -> list[dict[str, Gap]]:
 
 
 def spread_p(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
-    """p-value of the hypothesis that paired values have the same spread.
+    """p-value of the hypothesis that values paired by seed, shape (n,) each, have the same spread.
 
     The two values of a seed are exchanged (in all ways, or 9,999 random ones), which is exact for two runs of one law;
     and again after each run's median is taken off, lest a shift passes for a spread. The larger p-value counts.
-
-    Args:
-        first: shape (n,).
-        second: the same seeds in the same order, shape (n,).
     """
 
     def ratio(a: NDArray[np.float64], b: NDArray[np.float64], axis: int) -> NDArray[np.float64]:

@@ -23,14 +23,12 @@ RESULTS_SCHEMA = pa.schema(
 
 
 def write_results(path: Path, frame: pd.DataFrame) -> None:
-    """Write, or replace, a table of estimates, atomically.
-
-    Args:
-        frame: the columns of ``RESULTS_SCHEMA``, in any order; NaN and None are null.
+    """Write, or replace, a table of estimates, atomically: the columns of ``RESULTS_SCHEMA``, in any order; NaN is
+    null.
 
     Raises:
-        RecordsError: a column is missing or unknown, an estimate has another name, a value does not fit, or the file
-            cannot be written.
+        RecordsError: a missing or unknown column, another estimate, a value that does not fit, a file not to be
+            written.
     """
     for name in sorted({*map(str, frame)} ^ {*RESULTS_SCHEMA.names}):
         what = f"unknown column {name!r}" if name in frame else f"column {name!r} is missing"

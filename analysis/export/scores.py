@@ -22,11 +22,7 @@ from analysis.io.values import objective, outcomes
 
 def rliable_scores(runs: Sequence[Run]) -> dict[str, NDArray[np.float64]]:
     """What ``rliable.library`` takes: configuration -> scores, shape (seeds, runs), of the configurations that all runs
-    have, and of each the seeds that ended in all of them.
-
-    Raises:
-        RecordsError: there are none.
-    """
+    have, and of each the seeds that ended in all of them; RecordsError where there are none."""
     tables = [_finals(run) for run in runs]
     rows = {label: pd.concat([table.loc[label] for table in tables], axis=1, join="inner").dropna()
             for label in _common(tables)}  # fmt: skip
@@ -38,9 +34,9 @@ def marl_eval_data(runs: Sequence[Run]) -> dict[str, Any]:
     """What ``marl_eval`` takes: environment -> task -> algorithm -> run_i -> step_n -> ``step_count`` and scores.
 
     The environment is the first run's study, a task the data set of a run (with the run's id where several have it), a
-    step a boundary (task or epoch). marl-eval wants the same algorithms, runs and steps everywhere: these are the
-    configurations that all runs have and the seeds that ended in all of them. What a lost seed did not reach has the
-    worst value of its run.
+    step a boundary. marl-eval wants the same algorithms, runs and steps everywhere: these are the configurations that
+    all runs have and the seeds that ended in all of them. What a lost seed did not reach has the worst value of its
+    run.
 
     Raises:
         RecordsError: there are none, or runs have other numbers of boundaries.
@@ -66,11 +62,8 @@ def marl_eval_data(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def write_rliable(path: Path, scores: Mapping[str, NDArray[np.float64]]) -> None:
-    """As ``.npz``: ``dict(numpy.load(path))`` is what went in, whatever the labels are.
-
-    Raises:
-        RecordsError: there is such a file, or it cannot be written.
-    """
+    """As ``.npz``: ``dict(numpy.load(path))`` is what went in, whatever the labels are; a new file, else
+    RecordsError."""
     with _new(path) as file, zipfile.ZipFile(file, "w") as archive:
         for label, values in scores.items():
             with archive.open(f"{label}.npy", "w") as member:
@@ -78,11 +71,7 @@ def write_rliable(path: Path, scores: Mapping[str, NDArray[np.float64]]) -> None
 
 
 def write_marl_eval(path: Path, data: Mapping[str, Any]) -> None:
-    """As JSON.
-
-    Raises:
-        RecordsError: there is such a file, or it cannot be written.
-    """
+    """As JSON; a new file, else RecordsError."""
     with _new(path) as file:
         file.write(json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode())
 

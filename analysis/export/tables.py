@@ -39,11 +39,7 @@ def markdown_text(columns: Sequence[str], rows: Sequence[Row]) -> str:
 
 def latex_text(columns: Sequence[str], rows: Sequence[Row], caption: str = "", label: str = "") -> str:
     r"""A ``table`` with the rules of ``booktabs``, which the document has to load. Emoji and other symbols that
-    pdfLaTeX has no glyph for are written out: ``[rocket]``.
-
-    Args:
-        label: for ``\ref``, as it is.
-    """
+    pdfLaTeX has no glyph for are written out: ``[rocket]``; ``label``, for ``\ref``, stands as it is."""
     lines = [rf"\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", r"\toprule", _latex_row(columns), r"\midrule"]
     lines += [*map(_latex_row, rows), r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\caption{{{_latex(caption)}}}"] if caption else []

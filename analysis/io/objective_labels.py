@@ -5,11 +5,7 @@ from typing import Any
 
 
 def objective_label(objective: Mapping[str, Any]) -> str:
-    """Name of the statistic, e.g. ``cvar(0.25) of final_accuracy``.
-
-    Args:
-        objective: fields of ``study.spec.Objective``, as study.json has them.
-    """
+    """Name of the statistic, e.g. ``cvar(0.25) of final_accuracy``, from the fields of an objective in study.json."""
     statistic, metric = objective["over_seeds"], objective["metric"]
     if statistic == "collapse_rate":
         return f"collapse_rate of {metric} (threshold {objective['threshold']:g})"
@@ -18,10 +14,6 @@ def objective_label(objective: Mapping[str, Any]) -> str:
 
 
 def dimension_label(dimension: Mapping[str, Any]) -> str:
-    """Name of a parameter as it was searched: ``lr_slow / lr_fast`` where the search drew their ratio.
-
-    Args:
-        dimension: an entry of study.json's ``search.space``.
-    """
+    """Name of a parameter of study.json's ``search.space``: ``lr_slow / lr_fast`` where the search drew their ratio."""
     ratio = dimension.get("ratio_to")
     return f"{dimension['name']} / {ratio}" if ratio else str(dimension["name"])

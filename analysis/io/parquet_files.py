@@ -22,11 +22,7 @@ def field(name: str, type_: pa.DataType, unit: str, meaning: str, nullable: bool
 
 
 def table_of(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table; ``path`` is for messages.
-
-    Raises:
-        RecordsError: a row lacks a required column, has an unknown one, or holds a value of the wrong type.
-    """
+    """Rows as a table; RecordsError, with ``path``, for a missing or unknown column or a value of the wrong type."""
     required = [one.name for one in schema if not one.nullable]
     for number, row in enumerate(rows):
         if unknown := row.keys() - set(schema.names):
@@ -40,11 +36,7 @@ def table_of(path: Path, rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -
 
 
 def write_file(path: Path, table: pa.Table) -> None:
-    """Write a table with the schema's version; readers see the old file or the new one.
-
-    Raises:
-        RecordsError: the file cannot be written.
-    """
+    """Write a table with the schema's version, or raise RecordsError; readers see the old file or the new one."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

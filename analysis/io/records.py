@@ -105,9 +105,8 @@ class Run:
 def write_metrics(path: Path, rows: Sequence[Mapping[str, Any]], trial_order: Iterable[str] = ()) -> None:
     """Write ``metrics.parquet``; of rows with equal ``METRICS_KEY`` the last is kept.
 
-    Order: trial (as in ``trial_order``, then by first appearance), seed, phase, task, epoch, step, name, nulls first.
-    Phase comes before task so that a reader who wants one phase skips the row groups of the others. Give
-    ``trial_order`` where trials finish in an order that varies from run to run.
+    Order: trial (as in ``trial_order``, where trials finish in an order that varies, then by first appearance), seed,
+    phase, task, epoch, step, name, nulls first. A reader who wants one phase skips the row groups of the others.
 
     Raises:
         RecordsError: a row lacks a required column, has an unknown one, or holds a value of the wrong type.
@@ -120,10 +119,9 @@ def write_trials(
 ) -> None:
     """Write ``trials.parquet``; of rows with equal trial and seed the last is kept; order: trial as given, seed.
 
-    Rows hold the columns of ``TRIALS_SCHEMA`` and any ``param.<key>`` and ``metric.<key>``. ``replica_id`` is filled in
-    where it is absent.
-
     Args:
+        rows: the columns of ``TRIALS_SCHEMA`` and any ``param.<key>`` and ``metric.<key>``; ``replica_id`` may be
+            absent.
         metrics: what is known of them, as study.json has it; goes into the columns' metadata.
 
     Raises:
@@ -173,11 +171,8 @@ def read_run(run_dir: Path) -> Run:
 
 
 def read_trials(path: Path) -> pa.Table:
-    """``trials.parquet`` under today's names: before there was a step_share_s, step_time_s held that share.
-
-    Raises:
-        RecordsError: missing, damaged or of another schema version.
-    """
+    """``trials.parquet`` under today's names (step_time_s once held step_share_s); RecordsError where it cannot be
+    read."""
     table = read_file(path, TRIALS_SCHEMA)
     names = table.schema.names
     return table if "metric.step_share_s" in names else table.rename_columns([_TODAY.get(one, one) for one in names])

@@ -58,13 +58,10 @@ def best_of(
 
 
 def kept(table: Array, level: float) -> NDArray[np.bool_]:
-    """Which configurations no other is better than, by one-sided tests at ``level`` over all others.
+    """Which configurations no other is better than, by one-sided tests at ``level`` over all others, shape (..., C).
 
     Args:
         table: n seeds of C configurations, more is better, shape (..., n, C).
-
-    Returns:
-        shape (..., C).
     """
     count = table.shape[-1]
     # Of many only those with the highest means: fewer tests keep more.
@@ -131,11 +128,7 @@ def saturation(
 
 def behind_best(values: Array, margin: float, level: float) -> tuple[Array, Array]:
     """P-values of the hypothesis that a level is ``margin`` or more behind the best other one, and the lower bounds of
-    the differences from it at confidence 1 - ``level``, both (..., C).
-
-    Args:
-        values: of n seeds and C levels, larger is better, shape (..., n, C).
-    """
+    the differences from it at confidence 1 - ``level``, both (..., C), of values (..., n, C), larger is better."""
     count = values.shape[-1]
     rows = Rows.of([{one: 1.0, other: -1.0} for one in range(count) for other in range(count) if other != one])
     gaps = measured(values, rows, 2 * level, family=1)  # one-sided tests
@@ -151,7 +144,7 @@ def from_the_top(p: Array, level: float) -> NDArray[np.bool_]:
 
 
 def true_means(table: Array, rng: np.random.Generator, draws: int) -> Array:
-    """Draws of the true means of C configurations in M numbers, given n common seeds.
+    """Draws of the true means of C configurations in M numbers, shape (draws, C, M), given n common seeds.
 
     Errors of a mean as in ``analysis.stats.gaps``, correlated between numbers as the residuals are. The true means are
     normal about a common one; the share of error in their spread is uniform a priori (Strawderman 1971). A number
@@ -159,9 +152,6 @@ def true_means(table: Array, rng: np.random.Generator, draws: int) -> Array:
 
     Args:
         table: shape (n, C, M), n >= 2, C >= 2.
-
-    Returns:
-        shape (draws, C, M).
     """
     n, count, numbers = table.shape
     by_number = np.moveaxis(table, -1, 0)  # (M, n, C)

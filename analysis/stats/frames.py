@@ -14,11 +14,7 @@ EQUAL = 1e-12  # of the largest number: below, numbers differ by rounding
 
 
 def sample(values: ArrayLike, name: str = "values") -> Array:
-    """Numbers as floats, shape (n,), n >= 1.
-
-    Raises:
-        ValueError: empty, not numbers, not one-dimensional, or not finite.
-    """
+    """Numbers as floats, shape (n,), n >= 1; ValueError where empty, not numbers, not one-dimensional or not finite."""
     try:
         found = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -41,11 +37,8 @@ def known(labels: Any) -> str:
 
 
 def checked(frame: pd.DataFrame, numbers: Sequence[str], others: Sequence[str] = ()) -> pd.DataFrame:
-    """The named columns of a frame, those of ``numbers`` as finite floats.
-
-    Raises:
-        ValueError: not a frame, empty, a column that is not there, or values that are not finite numbers.
-    """
+    """The named columns of a frame, those of ``numbers`` as finite floats; ValueError where one is not there, or no
+    row."""
     if not isinstance(frame, pd.DataFrame):
         raise ValueError(f"a DataFrame with one row per replica needed, found {type(frame).__name__}")
     for name in (*numbers, *others):
@@ -58,11 +51,8 @@ def checked(frame: pd.DataFrame, numbers: Sequence[str], others: Sequence[str] =
 
 
 def seed_table(frame: pd.DataFrame, value: str, by: str, seed: str, fewest: int = 2) -> pd.DataFrame:
-    """One row per seed, one column per level of ``by`` in order of appearance; NaN where a pair has no value.
-
-    Raises:
-        ValueError: as ``checked``; fewer than ``fewest`` levels of ``by``; a seed that stands twice in a configuration.
-    """
+    """One row per seed, one column per level of ``by`` in order of appearance, NaN where a pair has no value;
+    ValueError as ``checked``, below ``fewest`` levels, and for a seed that stands twice in a configuration."""
     rows = checked(frame, [value], [by, seed])
     if missing := int(rows[[by, seed]].isna().any(axis=1).sum()):
         raise ValueError(f"a {by} and a {seed} in every row needed, {missing} of {len(rows)} have none")

@@ -160,14 +160,8 @@ def _subsets(n: int) -> Array:
 
 
 def holm(p: Array, level: float) -> tuple[Array, Array, NDArray[np.bool_]]:
-    """Holm's method over the last axis.
-
-    Returns:
-        corrected p-values, the level at which each row was decided (for those not rejected that of the step where the
-        method stopped), and whether it was rejected, shape (..., m) each.
-
-    Source: Holm 1979.
-    """
+    """Holm's method over the last axis (Holm 1979): corrected p-values, the level at which each row was decided (for
+    those not rejected that of the step where the method stopped), and whether it was rejected, shape (..., m) each."""
     m = p.shape[-1]
     order = np.argsort(p, axis=-1, kind="stable")
     ordered = np.take_along_axis(p, order, axis=-1)

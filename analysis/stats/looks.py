@@ -53,11 +53,8 @@ def looks_of(study: Mapping[str, Any]) -> int:
 
 
 def seeds_by_look(study: Mapping[str, Any]) -> list[dict[str, tuple[int, ...]]]:
-    """For each look the seeds of each configuration that had been asked for by then.
-
-    Args:
-        study: content of study.json, with ``looks`` (configuration -> number of seeds) and ``trials``.
-    """
+    """For each look the seeds of each configuration that had been asked for by then, from ``looks`` (configuration ->
+    number of seeds) and ``trials`` of study.json."""
     seeds = {trial["configuration"]: tuple(trial["seeds"]) for trial in study["trials"]}
     counts = study.get("looks") or [{label: len(own) for label, own in seeds.items()}]
     return [{label: own[: count.get(label, 0)] for label, own in seeds.items()} for count in counts]
@@ -70,24 +67,19 @@ def over_looks(
 ) -> pd.DataFrame:  # fmt: skip
     """What a run says at its last look: each look is tested again on the seeds that it had, at what it may spend.
 
-    What a look has decided stays decided. The interval of a row is what the intervals of its looks have in common:
-    together they all hold with probability ``1 - level`` or more. Where the newest estimate lies outside of that, the
-    looks contradict each other and the newest one counts alone. An earlier look at which a configuration had no value
-    is left out.
+    What a look has decided stays decided. The interval of a row is what the intervals of its looks have in common;
+    where the newest estimate lies outside of it, the looks contradict each other and the newest one counts alone. An
+    earlier look at which a configuration had no value is left out.
 
     Args:
         frame: one row per replica, with columns ``by`` and ``seed``.
-        looks: as ``seeds_by_look`` returns them.
-        test: (rows of ``frame``, significance level) -> a table as ``paired`` and its like return it: columns that name
-            the row, ``n``, ``difference`` or ``estimate``, ``low``, ``high`` and, where it has them, ``p``,
-            ``p_adjusted`` and verdicts (bool).
+        looks: as ``seeds_by_look`` returns them, at least one; else ValueError.
+        test: (rows of ``frame``, level) -> a table as ``paired`` returns it: columns that name the row, ``n``,
+            ``difference`` or ``estimate``, ``low``, ``high`` and, where it has them, ``p``, ``p_adjusted``, verdicts
+            (bool).
 
     Returns:
-        The table of the last look with ``low``, ``high``, p-values, to be compared with ``level``, and verdicts over
-        all looks.
-
-    Raises:
-        ValueError: no look, or whatever ``test`` raises.
+        The table of the last look with intervals, p-values, to be compared with ``level``, and verdicts over all looks.
     """
     if not looks:
         raise ValueError("looks: at least one is needed")

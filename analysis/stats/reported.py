@@ -20,15 +20,15 @@ def reported_gap(
     """Is the gap between reported single runs of one configuration beyond what its measured seeds show?
 
     It is counted among how many of all choices of m of the n + m values the gap (largest minus smallest) is at least as
-    large; several configurations are corrected by Holm's method. Where the reported runs come from other data or
-    another backbone, only distances within them and within the measured ones are used: p is 2 / (n + 2) where a pair is
-    farther apart than all measured seeds, else 1.
+    large; Holm's method over configurations. Where the reported runs come from other data or another backbone, only
+    distances within them and within the measured ones are used: p is 2 / (n + 2) where a pair is farther apart than all
+    measured seeds, else 1.
 
     Wrong (%, 3 / 5 / 8 seeds): normal 0.0 / 4.7 / 4.8; skewed 0.0 / 4.5 / 4.2; bimodal 0.0 / 5.0 / 4.8.
 
     Args:
         measured: one number per seed, shape (n,); or configuration -> such an array.
-        reported: m >= 2 single runs; or configuration -> such an array, each with measured seeds.
+        reported: m >= 2 single runs, 2 of another setting; or configuration -> such an array, each with measured seeds.
         same_setting: whether both come from the same data and backbone.
 
     Returns:
@@ -36,8 +36,7 @@ def reported_gap(
         verdict: ``beyond``; ``within`` where measured pairs are as far apart; else ``undecided``.
 
     Raises:
-        ValueError: no measured seed, fewer than 2 reported runs, a configuration that was not measured, NaN; more than
-            2 reported runs of another setting.
+        ValueError: too few measured or reported runs, too many of another setting, an unmeasured configuration, NaN.
 
     Source: permutation test of exchangeable values, Fisher 1935.
     """

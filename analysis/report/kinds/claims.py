@@ -49,11 +49,8 @@ class Order:
 
 
 def orders(found: Findings, share: float = 1.0) -> list[Order]:
-    """The claimed orders of the configurations that have a value; those of fewer than two are left out.
-
-    Args:
-        share: of the level, that any verdict on any step is wrong. Metrics share it.
-    """
+    """The claimed orders of the configurations that have a value, of at least two; at a share of the level, which
+    metrics share in turn, any verdict on any step is wrong."""
     by_metric: dict[str, list[Mapping[str, Any]]] = {}
     for one in found.run.study.get("claims") or ():
         by_metric.setdefault(str(one.get("metric") or found.metric.name), []).append(one)

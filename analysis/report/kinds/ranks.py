@@ -55,12 +55,9 @@ def saturation(found: Findings, rule: Rule) -> pd.DataFrame:
 
 
 def comparisons(found: Findings) -> pd.DataFrame:
-    """The largest rank of every rule against each smaller one (``other``: ""), and a fixed alpha against one in
-    proportion (``other``: its rule) at every rank where they differ, all tested together.
-
-    Returns:
-        ``Findings.pairs`` with columns rule, other and rank.
-    """
+    """``Findings.pairs`` with columns rule, other and rank, all tested together: the largest rank of every rule against
+    each smaller one (``other``: ""), and a fixed alpha against one in proportion (``other``: its rule) where they
+    differ."""
     every = rules(found)
     pairs = {(rule.name, "", rank): (rule.labels[max(rule.labels)], rule.labels[rank])
              for rule in every for rank in list(rule.labels)[:-1]}  # fmt: skip

@@ -134,11 +134,8 @@ class Search:
 
 
 def searched(run: Run) -> Search:
-    """The search of a run, or of the whole run of which this is a part.
-
-    Raises:
-        RecordsError: a file of the search is missing or damaged.
-    """
+    """The search of a run, or of the whole run of which this is a part; RecordsError where a file is missing or
+    damaged."""
     whole = run.whole
     goals = [_goal(one, whole.study.get("metrics")) for one in whole.study["search"]["objectives"]]
     return Search(whole, read_search(whole), tuple(goals))

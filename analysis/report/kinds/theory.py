@@ -72,8 +72,8 @@ def on_the_way(found: Findings) -> pd.DataFrame:
     two differ. Gaps, means over teachers, differ between ranks by orders of magnitude: their logarithms are compared.
 
     Returns:
-        ``stats.contrasts`` with difference, low and high as factors, and columns rank, fixed, other (labels), step,
-        verdict (of the fixed one: ahead, behind, undecided); empty where no two differ in the rule for alpha alone.
+        ``Findings.pairs`` as factors, and columns rank, fixed, other (labels), step, verdict (of the fixed one: ahead,
+        behind, undecided); empty where no two configurations differ in the rule for alpha alone.
     """
     every = cases(found)
     empty = pd.DataFrame(columns=["rank", "fixed", "other", "step", "n", "difference", "low", "high", "verdict"])
