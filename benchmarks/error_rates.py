@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import moocore
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 import analysis.stats as ours
-from analysis.stats.best import kept, true_means
+from analysis.stats.best import behind_best, from_the_top, kept, true_means
 from analysis.stats.gaps import Rows, holm, measured
 
 START, END = "<!-- measured -->", "<!-- end -->"
@@ -86,14 +87,7 @@ def frame_of(table: Array, **others: Array) -> pd.DataFrame:
 def decided(
     tables: Array, rows: list[dict[int, float]], margin: float | None = None
 ) -> tuple[NDArray[np.bool_], Array, Array]:
-    """Decisions of ``paired`` and its relatives in many studies at once, and their intervals.
-
-    Args:
-        tables: shape (S, n, C).
-
-    Returns:
-        decided, low and high, shape (S, R).
-    """
+    """Decisions of ``paired`` and its relatives in many studies (S, n, C) at once, and their intervals, (S, R) each."""
     found = measured(tables, Rows.of(rows), 0.05, len(rows))
     _, spent, sure = holm(found.p(margin), 0.05)
     return sure, *found.interval(spent if margin is None else 2 * spent)
@@ -103,29 +97,29 @@ def covered(statistic: str, law: str, n: int, rng: np.random.Generator, studies:
     """How often ``mean_interval``, ``std_interval`` or ``iqm_interval`` holds the truth."""
     frame = frame_of(drawn(law, (n, studies), rng))
     found = getattr(ours, f"{statistic}_interval")(frame, "value", by="configuration")
-    return float(found["low"].le(truth(law)[statistic]).mul(found["high"].ge(truth(law)[statistic])).mean())
+    return holds(found["low"], found["high"], truth(law)[statistic])
+
+
+def holds(low: Any, high: Any, true: Any) -> float:
+    """Share of intervals that hold a true value, of those that there are; NaN without any."""
+    known = np.isfinite(low)
+    return float(((low <= true) & (high >= true))[known].mean()) if known.any() else float("nan")
 
 
 def bootstrapped(statistic: str, method: str, law: str, n: int, rng: np.random.Generator, studies: int) -> float:
-    """How often a bootstrap interval does, scipy's or rliable's; NaN without rliable."""
-    if method == "rliable":
-        low, high = _rliable(drawn(law, (n, studies), rng))
-        return float(((low <= truth(law)[statistic]) & (high >= truth(law)[statistic])).mean()) if len(low) else np.nan
-    function = {"mean": np.mean, "std": lambda x, axis: x.std(axis=axis, ddof=1)}[statistic]
-    with np.errstate(all="ignore"):
-        found = stats.bootstrap((drawn(law, (studies, n), rng),), function, axis=-1, n_resamples=999, method=method,
-                                vectorized=True, batch=100, rng=rng).confidence_interval  # fmt: skip
-    return float(((found.low <= truth(law)[statistic]) & (found.high >= truth(law)[statistic])).mean())
-
-
-def _rliable(runs: Array) -> Array:
-    """Ends of rliable's intervals, shape (2, S), of runs of shape (n, S); each column is a task of its own."""
+    """How often a bootstrap interval does, scipy's or rliable's (each study a task of its own); NaN without rliable."""
+    if method != "rliable":
+        function = {"mean": np.mean, "std": lambda x, axis: x.std(axis=axis, ddof=1)}[statistic]
+        with np.errstate(all="ignore"):
+            ends = stats.bootstrap((drawn(law, (studies, n), rng),), function, axis=-1, n_resamples=999, method=method,
+                                   vectorized=True, batch=100, rng=rng).confidence_interval  # fmt: skip
+        return float(((ends.low <= truth(law)[statistic]) & (ends.high >= truth(law)[statistic])).mean())
     if RLIABLE is None:
-        return np.empty((2, 0))
+        return float("nan")
     with tempfile.TemporaryDirectory() as folder:
-        np.save(f"{folder}/runs.npy", runs)
+        np.save(f"{folder}/runs.npy", drawn(law, (n, studies), rng))
         subprocess.run([RLIABLE, "-c", RLIABLE_CODE, folder], check=True)
-        return np.asarray(np.load(f"{folder}/ends.npy"))
+        return holds(*np.load(f"{folder}/ends.npy"), truth(law)[statistic])
 
 
 def wrong(rows: list[dict[int, float]], law: str, n: int, rng: np.random.Generator, studies: int) -> float:
@@ -158,7 +152,7 @@ def worst_unequal(method: str, law: str, n: int, rng: np.random.Generator, studi
 def differences_covered(law: str, n: int, rng: np.random.Generator, studies: int) -> float:
     """Intervals of ``paired`` that hold the true difference."""
     _, low, high = decided(drawn(law, (studies, n, CONFIGURATIONS), rng), BASELINE)
-    return float(((low <= 0) & (high >= 0))[np.isfinite(low)].mean())
+    return holds(low, high, 0)
 
 
 def wrongly_same(law: str, n: int, rng: np.random.Generator, studies: int) -> float:
@@ -202,13 +196,10 @@ def coin_toss_front(law: str, n: int, rng: np.random.Generator, studies: int) ->
     values[..., 0] = -drawn(law, (studies, n, CONFIGURATIONS), rng)
     values[..., 0] -= 5 * truth(law)["std"] * np.array([0, 0, 1, 1, 2])  # pairs of equal ones
     values[..., 1] = np.arange(CONFIGURATIONS)
-    found = np.array([_on_front(study, rng)[[1, 3]] for study in values])
-    return float(((found <= 0.05) | (found >= 0.95)).mean())
-
-
-def _on_front(values: Array, rng: np.random.Generator) -> Array:
-    draws = true_means(values, rng, 500)
-    return np.mean([moocore.is_nondominated(one, keep_weakly=True) for one in draws], axis=0)
+    found = [np.mean([moocore.is_nondominated(one, keep_weakly=True) for one in true_means(study, rng, 500)], axis=0)
+             for study in values]  # fmt: skip
+    tossed = np.array(found)[:, [1, 3]]
+    return float(((tossed <= 0.05) | (tossed >= 0.95)).mean())
 
 
 def overstated_power(law: str, n: int, rng: np.random.Generator, studies: int) -> float:
@@ -222,25 +213,34 @@ def overstated_power(law: str, n: int, rng: np.random.Generator, studies: int) -
 
 def wrongly_larger(law: str, n: int, rng: np.random.Generator, studies: int) -> float:
     """Studies in which ``variance_split`` calls one of two equal components larger."""
-    claims = 0
-    for _ in range(studies):
-        values = drawn(law, (n, CONFIGURATIONS), rng) * 0.5
-        values = values + rng.normal(size=(n, 1)) + rng.normal(size=(1, CONFIGURATIONS))
-        found = ours.variance_split(frame_of(values), "value", ["configuration", "seed"])
-        claims += "seed" in found["above"][0] or "configuration" in found["above"][1]
-    return claims / studies
+    found = [split(0.5 * drawn(law, (n, CONFIGURATIONS), rng), 1.0, 1.0, rng)["above"] for _ in range(studies)]
+    return float(np.mean(["seed" in above[0] or "configuration" in above[1] for above in found]))
 
 
 def component_covered(law: str, n: int, rng: np.random.Generator, studies: int) -> float:
     """Components of variance that their intervals hold: of configurations, seeds and the residual."""
-    spread, held = truth(law)["std"], 0
-    for _ in range(studies):
-        values = drawn(law, (n, CONFIGURATIONS), rng)
-        values = values + spread * rng.normal(size=(n, 1)) + 2 * spread * rng.normal(size=(1, CONFIGURATIONS))
-        found = ours.variance_split(frame_of(values), "value", ["configuration", "seed"])
-        true = spread**2 * np.array([4, 1, 1])
-        held += ((found["low"] <= true) & (found["high"] >= true)).sum()
-    return held / studies / 3
+    spread = truth(law)["std"]
+    true = spread**2 * np.array([4, 1, 1])
+    found = (split(drawn(law, (n, CONFIGURATIONS), rng), spread, 2 * spread, rng) for _ in range(studies))
+    return float(np.mean([((one["low"] <= true) & (one["high"] >= true)).mean() for one in found]))
+
+
+def split(values: Array, seed: float, configuration: float, rng: np.random.Generator) -> pd.DataFrame:
+    """``variance_split`` of values with effects of seeds and of configurations of these standard deviations added."""
+    values = values + seed * rng.normal(size=(len(values), 1)) + configuration * rng.normal(size=(1, values.shape[1]))
+    return ours.variance_split(frame_of(values), "value", ["configuration", "seed"])
+
+
+def level_too_small(law: str, n: int, rng: np.random.Generator, studies: int) -> float:
+    """Studies in which ``saturation`` names a level below the right one, the worst of four truths; a margin is 5
+    standard deviations, for differences of exactly a margin."""
+    truths = (([-5, -4, -3, -2, -1, 0], 5), ([-1, -1, -1, 0, 0, 0], 3), ([-3, -2, -1, 0, 0, 0], 3),
+              ([0, 0, 0, 0, -1, -1], 6))  # fmt: skip
+    noise, rates = drawn(law, (studies, n, 6), rng) / truth(law)["std"], []
+    for means, right in truths:
+        within = from_the_top(behind_best(5.0 * np.array(means) + noise, 5.0, 0.05)[0], 0.05)
+        rates.append((np.where(within.any(axis=-1), within.argmax(axis=-1), 6) < right).mean())
+    return float(max(rates))
 
 
 def called_bad(law: str, n: int, rng: np.random.Generator, studies: int) -> float:
@@ -261,7 +261,7 @@ def rate_covered(law: str, n: int, rng: np.random.Generator, studies: int) -> fl
     """How often the interval of ``collapse`` holds the true rate of values below -0.4."""
     below = {"normal": stats.norm.cdf(-0.4), "skewed": np.exp(-1.4), "bimodal": 0.2}[law]
     found = ours.collapse(frame_of(drawn(law, (n, studies), rng)), "value", 0.0, 0.4)
-    return float(((found["low"] <= below) & (found["high"] >= below)).mean())
+    return holds(found["low"], found["high"], below)
 
 
 def found_difference(method: str, law: str, n: int, rng: np.random.Generator, studies: int) -> float:
@@ -298,6 +298,7 @@ STATEMENTS: dict[str, list[tuple[str, str, Measured, int]]] = {
         ("`best_of`, two equal: at most 0.05 or at least 0.95", "<= 10", coin_toss_best, SOME),
         ("`pareto_front`, on it or not: at most 0.05 or at least 0.95", "<= 10", coin_toss_front, SOME),
         ("`best_of`, probability of the best, too high by", "<= 0", overstated_best, SOME),
+        ("`saturation`, the level named is too small", "<= 5", level_too_small, MANY),
         ("`smallest_difference`, power is less than 0.8", "<= 5", overstated_power, SOME),
         ("`variance_split`, one of two equal parts is larger", "<= 5", wrongly_larger, FEW),
         ("`bad_seeds`, a report without any", "<= 5", called_bad, SOME),

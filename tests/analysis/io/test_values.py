@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from synthetic import make_run
 
+from analysis.io.metrics import metric_info
 from analysis.io.records import read_run
 from analysis.io.values import configurations, counts, curve, objective, outcomes, references
 
@@ -38,6 +39,12 @@ def test_a_seed_that_was_run_twice_counts_once(run):
     frame = outcomes(run)
     own = frame[(frame["configuration"] == "baseline") & (frame["seed"] == 0)]
     assert own["value"].tolist() == pytest.approx([0.46])
+
+
+def test_a_part_of_a_metric_has_a_name_of_its_own():
+    known = {"gap/*": {"direction": "minimize", "unit": "fraction", "label": "gap"}}
+    about = metric_info(known, "gap/low_rank/r4")
+    assert about.text == "gap, low rank, r4" and about.axis == "gap, low rank, r4 (%)" and not about.maximise
 
 
 def test_nothing_finished_is_an_empty_frame(tmp_path):

@@ -180,6 +180,21 @@ def test_the_sections_show_every_rank_rule_and_reference(tmp_path):
     )
 
 
+def test_what_the_first_look_at_an_extended_run_decided_stays_decided():
+    """Two thirds of the seeds show harm, three more seeds are so noisy that all together would not."""
+    values = {label: np.append(own, [0.8, 0.8, 0.8]) for label, own in finals(FLAT, 6, 0.0005).items()}
+    values["r=32"] = np.append(values["r=32"][:6] - 0.05, np.array([0.8, 0.8, 0.8]) + [0.35, -0.35, -0.15])
+    looks = {"looks": [dict.fromkeys(values, 6), dict.fromkeys(values, 9)],
+             "trials": [{"configuration": label, "seeds": list(range(9))} for label in values]}  # fmt: skip
+    claims = [{"order": ["r=16", "r=32"]}]
+    alone, extended = measured(values, claims=claims), measured(values, claims=claims, **looks)
+    assert set(comparisons(alone)["verdict"]) == {"undecided"} and orders(alone)[0].verdict == "undecided"
+    assert set(comparisons(extended)["verdict"]) == {"worse"} and orders(extended)[0].verdict == "holds"
+    assert extended.level < alone.level
+    (rule,) = rules(extended)
+    assert saturation(extended, rule)["n"].tolist() == [9] * 6
+
+
 @pytest.mark.parametrize(
     ("given", "unfinished"),
     [

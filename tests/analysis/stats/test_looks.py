@@ -147,3 +147,11 @@ def test_one_look_is_the_test_itself() -> None:
     assert table["low"].tolist() == against_baseline(frame, 0.0375)["low"].tolist()
     with pytest.raises(ValueError, match="at least one"):
         over_looks(frame, [], against_baseline)
+
+
+def test_a_look_at_which_a_configuration_had_no_value_is_left_out() -> None:
+    frame = rows(base=BASE, a=[1.0, 1.1, 0.9, 1.0, 1.2, 1.0, 1.1, 0.9])
+    frame = frame[(frame["configuration"] == "base") | (frame["seed"] > 2)]  # the first three were interrupted
+    looks = [{"base": tuple(range(n)), "a": tuple(range(n))} for n in (3, 8)]
+    table = over_looks(frame, looks, against_baseline)
+    assert table["low"].tolist() == against_baseline(frame, spend(0.05, 2))["low"].tolist()
