@@ -14,6 +14,7 @@ from analysis.report.next_step import next_step
 from analysis.report.page import write_pages
 
 REPORT_DIR = "report"
+OWN = ("*.png", "*.svg", "*.vl.json", "tables/*.csv", "tables/*.tex", "data/*.parquet")
 
 
 def build_report(run_dir: Path, margin: float | None = None, baseline: str | None = None) -> Report:
@@ -36,7 +37,9 @@ def build_report(run_dir: Path, margin: float | None = None, baseline: str | Non
         raise RecordsError(f"{run.path / STUDY_FILE}: report {run.study.get('report')!r} is unknown; known: {known}")
     run = kind.scope(run)
     if baseline is not None and baseline not in configurations(run):
-        raise RecordsError(f"--baseline {baseline!r}: not a configuration of this run; allowed: {_some(run)}")
+        labels = configurations(run)
+        known = ", ".join(labels[:12]) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")
+        raise RecordsError(f"--baseline {baseline!r}: not a configuration of this run; allowed: {known}")
     if margin is not None and not margin > 0:
         raise RecordsError(f"--margin {margin:g}: allowed: a number above 0")
     found = findings(run, margin, baseline)
@@ -51,7 +54,9 @@ def build_report(run_dir: Path, margin: float | None = None, baseline: str | Non
         folder=folder,
         next_step=next_step(found),
     )
-    _clear(folder)
+    for pattern in OWN:
+        for path in folder.glob(pattern):  # what an earlier report drew and this one does not
+            path.unlink()
     for chart in report.charts:
         chart.save(folder)
     for table in report.tables:
@@ -59,15 +64,3 @@ def build_report(run_dir: Path, margin: float | None = None, baseline: str | Non
     write_results(folder / "results.parquet", estimates(found))
     write_pages(run, report)
     return report
-
-
-def _clear(folder: Path) -> None:
-    """Remove what an earlier report drew and this one does not."""
-    for pattern in ("*.png", "*.svg", "*.vl.json", "tables/*.csv", "tables/*.tex", "data/*.parquet"):
-        for path in folder.glob(pattern):
-            path.unlink()
-
-
-def _some(run: object) -> str:
-    labels = configurations(run)  # type: ignore[arg-type]
-    return ", ".join(labels[:12]) + (f" and {len(labels) - 12} more" if len(labels) > 12 else "")

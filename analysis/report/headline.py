@@ -5,19 +5,9 @@ import pandas as pd
 from analysis.charts.chart import Chart
 from analysis.charts.dots import dots
 from analysis.io.values import REFERENCES
+from analysis.report import phrases
 from analysis.report.document import Kind
 from analysis.report.findings import Findings
-from analysis.report.phrases import (
-    alone_sentence,
-    capital,
-    contrast_sentence,
-    count,
-    difference_sentence,
-    few_seeds_sentence,
-    lost_sentence,
-    margin_text,
-    stuck_sentence,
-)
 from analysis.report.tables import EMPTY, Cell, Estimate, Table
 
 MOST_SENTENCES = 3
@@ -32,10 +22,17 @@ def answer(found: Findings, kind: Kind) -> list[str]:
     if found.seeds.empty:
         ended = int(found.counts[["finished", "diverged", "failed"]].to_numpy().sum())
         left = " and none of them gave a value" if ended else ""
-        return [f"No answer yet: {ended} of {count(int(found.counts['planned'].sum()), 'seed')} ended{left}."]
-    said = [*(claim(found) for claim in kind.claims), contrast_sentence(found) or difference_sentence(found)]
-    said = [sentence for sentence in dict.fromkeys(said) if sentence] or [alone_sentence(found)]
-    warnings = [one for one in (stuck_sentence(found), lost_sentence(found), few_seeds_sentence(found)) if one]
+        return [f"No answer yet: {ended} of {phrases.count(int(found.counts['planned'].sum()), 'seed')} ended{left}."]
+    said = [
+        *(claim(found) for claim in kind.claims),
+        phrases.contrast_sentence(found) or phrases.difference_sentence(found),
+    ]
+    said = [sentence for sentence in dict.fromkeys(said) if sentence] or [phrases.alone_sentence(found)]
+    warnings = [
+        one
+        for one in (phrases.stuck_sentence(found), phrases.lost_sentence(found), phrases.few_seeds_sentence(found))
+        if one
+    ]
     kept = said[: max(1, MOST_SENTENCES - len(warnings))]
     return [*kept, *warnings, *said[len(kept) :]][:MOST_SENTENCES]
 
@@ -88,7 +85,7 @@ def headline_chart(found: Findings) -> Chart | None:
     reading += " Click a configuration to single it out, shift-click a dot for its seed."
     # What learning all classes at once reaches lies so far above that it would press the seeds together.
     lines = {name: value for name, value in found.reference_means.items() if name != REFERENCES["joint"]}
-    title = f"{capital(found.metric.text)} of every seed"
+    title = f"{phrases.capital(found.metric.text)} of every seed"
     seeds, means = (
         seeds[["configuration", "seed", "value", "status"]],
         means[["configuration", "estimate", "low", "high"]],
@@ -100,14 +97,16 @@ def _caption(found: Findings) -> str:
     hidden = len(found.labels) - len(shown_labels(found))
     parts = ["Means with 95 % intervals (Student's t)."]
     if len(found.differences):
-        comparisons = count(len(found.differences), "comparison")
+        comparisons = phrases.count(len(found.differences), "comparison")
         parts.append(f"Differences are paired by seed; interval and verdict are corrected for {comparisons}.")
         if found.margin is not None:
-            parts.append(f"Same: within {margin_text(found)} by an equivalence test.")
+            parts.append(f"Same: within {phrases.margin_text(found)} by an equivalence test.")
     if len(found.collapses):
-        parts.append(f"Collapsed: more than {margin_text(found)} below the {found.collapses['floor'].iloc[0]}.")
+        parts.append(f"Collapsed: more than {phrases.margin_text(found)} below the {found.collapses['floor'].iloc[0]}.")
     if found.lost:
         parts.append("Seeds that diverged or failed count with the worst value of the run.")
     if hidden > 0:
-        parts.append(f"Shown: the baseline and the best; {count(hidden, 'configuration')} more are in results.parquet.")
+        parts.append(
+            f"Shown: the baseline and the best; {phrases.count(hidden, 'configuration')} more are in results.parquet."
+        )
     return " ".join(parts)

@@ -11,8 +11,7 @@ from analysis.io.records import Run, read_run
 from analysis.report import build_report
 from analysis.report.findings import findings
 from analysis.report.kinds.claims import claims_section, claims_sentence, orders
-from analysis.report.kinds.rank import RANK, learning_section, rank_section
-from analysis.report.kinds.ranks import comparisons, rules, saturation
+from analysis.report.kinds.rank import RANK, comparisons, learning_section, rank_section, rules, saturation
 from analysis.report.phrases import fits
 from trainables.metrics.finals import RANK as METRICS
 
