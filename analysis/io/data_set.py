@@ -43,8 +43,7 @@ def merge_runs(run_dirs: Sequence[Path], out: Path) -> list[Merged]:
         out: folder of the data set; new, empty or an earlier one.
 
     Raises:
-        RecordsError: not run directories that this version reads, a run given twice, a folder with anything else in
-            it, a data set of another schema version.
+        RecordsError: an unreadable run, one given twice, a folder with anything else in it, another schema version.
     """
     held = _held(out)
     new: dict[tuple[str, str], dict[str, pa.Table]] = {}

@@ -30,17 +30,11 @@ def best_of(
     Best excluded (%, 3 / 5 / 8 seeds): normal 1.7 / 3.0 / 3.1; skewed 0.8 / 1.2 / 1.6; bimodal 0.6 / 1.2 / 1.9.
     Coin toss called (%, 3 / 5 / 8 seeds): normal 5.3 / 6.2 / 8.7; skewed 5.5 / 6.7 / 6.6; bimodal 6.3 / 7.7 / 8.5.
 
-    Args:
-        frame: one row per configuration and seed.
-        value, by, seed: columns of the number, of the configuration and of the seed.
-        maximize: whether more is better.
+    Args and errors as in ``paired``; ``maximize``: whether more is better.
 
     Returns:
         ``by``, n, estimate (mean over those seeds), probability, not_excluded. Below 3 common seeds estimate and
         probability are NaN and nothing is excluded.
-
-    Raises:
-        ValueError: a single configuration, an unknown column, NaN, two rows of one configuration and seed.
 
     Sources: empirical Bayes for the best of many, Efron 2011; selection of a subset, Gupta 1965.
     """
@@ -86,21 +80,15 @@ def saturation(
     Of six levels, three of them equal, at a spread of 0.3 margins the right one is named in 60 to 66, 93 to 100 and 99
     to 100 % of studies with 3, 5 and 8 seeds.
 
-    Args:
-        frame: one row per configuration and seed.
-        value, by, seed: columns of the number, of the level and of the seed.
+    Args, and errors, as in ``paired``, besides:
         margin: > 0, in the unit of ``value``.
-        order: levels of ``by``, the smallest first; at least 2.
-        confidence, level: as in ``stats.paired``, one-sided.
-        maximize: whether a larger value is better.
+        order: at least 2 levels of ``by``, the smallest first.
+        maximize: whether more is better.
 
     Returns:
         ``by``, n, difference, low, p, within: a row per level, in order, over the seeds that all levels share.
         ``difference``: mean minus the best of the other means, negative where it is worse. ``low``: its lower bound;
         NaN for levels that were not tested.
-
-    Raises:
-        ValueError: as ``stats.paired``; a margin that is not above 0, fewer than 2 levels, or one that is not there.
 
     Sources: intersection-union test, Berger 1982; fixed sequence, Maurer, Hothorn and Lehmacher 1995.
     """

@@ -19,7 +19,7 @@ def collapse(
     Covers (%, 3 / 5 / 8 seeds): normal 100.0 / 99.6 / 97.6; skewed 98.7 / 98.5 / 99.6; bimodal 99.2 / 99.2 / 98.9.
 
     Args:
-        frame: one row per replica.
+        frame: one row per replica; ValueError for an unknown column or NaN in it.
         floor: what doing nothing gives: a number, or the column that has it for every replica.
         margin: >= 0, in the unit of ``value``: how far below the floor doing nothing can end by chance.
         maximize: whether more is better.
@@ -27,9 +27,6 @@ def collapse(
     Returns:
         columns of ``by``, n, collapsed, rate, low, high (exact interval of the rate), mean_of_others, std_of_others
         (NaN where fewer than 1 or 2 are left).
-
-    Raises:
-        ValueError: a negative margin, an unknown column, NaN.
 
     Source: Clopper and Pearson 1934.
     """
@@ -58,8 +55,7 @@ def bad_seeds(
     Wrong (%, 3 / 5 / 8 seeds): normal 0.0 / 0.4 / 0.0; skewed 0.0 / 4.0 / 2.7.
 
     Args:
-        frame: one row per replica.
-        value, by, seed: columns of the number, of the configuration and of the seed.
+        frame: one row per replica, with these columns; ValueError for an unknown one or NaN.
         maximize: whether more is better.
         resolution: the smallest standard deviation that is believed, such as one test image. Where the seeds above are
             all equal and it is 0, nothing is called bad.
@@ -67,9 +63,6 @@ def bad_seeds(
 
     Returns:
         columns of ``by``, ``seed``, ``value``, others (mean of those above), p: a row per bad seed, corrected.
-
-    Raises:
-        ValueError: an unknown column, NaN.
 
     Sources: t with a Bonferroni bound, Grubbs 1950; j at once, Rosner 1983; spacings, Rényi 1953.
     """

@@ -37,18 +37,13 @@ def next_seeds(
     Args:
         differences: a row per comparison with a baseline: ``by``, ``baseline``, ``n`` (seeds in common), ``std`` (of
             the gaps between these), ``low``, ``high`` and ``different``; ``same`` where it was tested.
-        margin: the difference that matters, > 0, in the unit of ``std``.
-        counts: configuration -> seeds that it has.
-        seconds: configuration -> seconds that one replica takes.
-        look: number of the last look.
-        at_once: replicas that run side by side.
+        margin: the difference that matters, > 0 (else ValueError), in the unit of ``std``.
+        counts, seconds: configuration -> seeds that it has, and seconds that one replica takes.
+        look, at_once: number of the last look, and replicas that run side by side.
         most: seeds that are worth proposing; a difference that needs more is left to ``beyond``.
 
     Returns:
         None where nothing is undecided, or all that is needs more than ``most`` seeds.
-
-    Raises:
-        ValueError: ``margin`` is not a positive number.
     """
     if not margin > 0:
         raise ValueError(f"margin {margin}: a number > 0 is allowed")

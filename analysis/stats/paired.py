@@ -51,8 +51,7 @@ def all_pairs(
 
     Wrong (%, 3 / 5 / 8 seeds): normal 0.9 / 2.4 / 2.8; skewed 0.6 / 1.0 / 1.2; bimodal 1.2 / 1.0 / 1.5.
 
-    Returns:
-        a, b, n, difference (a minus b), low, high, p, p_adjusted, different.
+    Returns: a, b, n, difference (a minus b), low, high, p, p_adjusted, different.
     """
     table = seed_table(frame, value, by, seed)
     labels = list(table.columns)
@@ -65,18 +64,15 @@ def contrasts(
     frame: pd.DataFrame, value: str, weights: Mapping[str, Weights], by: str = "configuration", seed: str = "seed",
     confidence: float = 0.95, level: float | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Weighted sums of configurations, seed by seed, tested together as in ``paired``.
+    """Weighted sums of configurations, seed by seed, tested together; arguments and errors as in ``paired``.
 
     Wrong (%, 3 / 5 / 8 seeds): normal 0.6 / 2.1 / 2.9; skewed 0.5 / 0.8 / 1.2; bimodal 1.8 / 1.4 / 1.9.
 
     Args:
-        weights: name -> {level of ``by``: weight, not 0}.
+        weights: name -> {level of ``by``: weight, not 0}, at least one.
 
     Returns:
         contrast, n, difference, low, high, p, p_adjusted, different.
-
-    Raises:
-        ValueError: as ``paired``; no contrast, one without weights, or one of an unknown configuration.
     """
     table = seed_table(frame, value, by, seed, fewest=1)
     for name, own in weights.items():
@@ -96,15 +92,11 @@ def equivalence(
 
     Wrong (%, 3 / 5 / 8 seeds): normal 1.6 / 2.9 / 3.4; skewed 1.3 / 1.6 / 2.3; bimodal 1.3 / 2.1 / 2.7.
 
-    Args:
-        margin: > 0, in the unit of ``value``; the others as in ``paired``.
+    Args and errors as in ``paired``; ``margin`` > 0, in the unit of ``value``.
 
     Returns:
         ``by``, baseline, n, difference, low, high, p, p_adjusted, same. The interval of a row that Holm's method
         decided at level a has confidence 1 - 2 a: it lies within the margin exactly where ``same`` says so.
-
-    Raises:
-        ValueError: as ``paired``; a margin that is not above 0.
 
     Source: two one-sided tests, Schuirmann 1987.
     """

@@ -20,23 +20,21 @@ def pareto_front(
     """The front of the means over seeds, and the probability that each configuration is on the true one.
 
     The probability is the share of draws of the true means (``best.true_means``) in which no other dominates it. Only
-    seeds that all configurations have count. An objective without spread over seeds, such as a number of parameters,
-    is taken as known.
+    seeds that all configurations have count. An objective without spread, such as a number of parameters, is taken as
+    known.
 
     Coin toss called (%, 3 / 5 / 8 seeds): normal 6.0 / 7.3 / 9.4; skewed 3.6 / 5.1 / 6.8; bimodal 3.9 / 5.7 / 7.9.
 
     Args:
-        frame: one row per configuration and seed.
+        frame: one row per configuration and seed, columns ``by`` and ``seed``.
         objectives: column -> "max" or "min", at least 2.
-        by, seed: columns of the configuration and of the seed.
 
     Returns:
         ``by``, n, a column of means per objective, on_front, probability. The probability is NaN below 3 common seeds,
         and of configurations that more than 60 others precede in Pareto rank.
 
     Raises:
-        ValueError: fewer than 2 objectives or configurations, a direction that is not max or min, no common seed, an
-            unknown column, NaN.
+        ValueError: as ``paired``; fewer than 2 objectives, a direction that is not max or min, no common seed.
 
     Source: ``moocore.is_nondominated``.
     """
@@ -59,12 +57,9 @@ def pareto_front(
 
 
 def hypervolume(points: ArrayLike, reference: ArrayLike, directions: Sequence[str]) -> float:
-    """Volume that a set of points dominates, up to a reference point.
+    """Volume that points (P, M) dominate up to a reference point (M,), "max" or "min" the direction of each objective.
 
-    Args:
-        points: shape (P, M).
-        reference: shape (M,); points that are not better than it in every objective add nothing.
-        directions: "max" or "min" of each objective.
+    Points that are not better than the reference in every objective add nothing.
 
     Raises:
         ValueError: the shapes do not fit, a number is not finite, a direction is not max or min.

@@ -33,16 +33,13 @@ def variance_split(
     Wrongly above (%, 3 / 5 / 8 seeds): normal 0.5 / 0.5 / 1.5; skewed 0.5 / 0.5 / 2.0; bimodal 1.0 / 2.5 / 5.0.
 
     Args:
-        frame: one row per replica.
+        frame: one row per replica, at least 3; ValueError for fewer, no factor, an unknown column or NaN.
         factors: columns, coarsest first; a tuple of columns is their combination, such as ("configuration", "seed").
 
     Returns:
         factor, levels, variance, share, low, high (of the variance), above (tuple of the components that it surely
         exceeds), unknown (why the data cannot tell it: ``constant``, ``never repeated``, ``as NAME`` or ``confounded``;
         else empty); the last row is the residual.
-
-    Raises:
-        ValueError: fewer than 3 rows, no factor, an unknown column, NaN.
 
     Sources: MINQUE, Rao 1971; test inversion, Carpenter 1999.
     """
