@@ -76,10 +76,10 @@ def contrast_sentence(found: Findings) -> str:
     table = found.contrasts
     if table.empty:
         return ""
-    decided = table[table["verdict"] != UNDECIDED]
+    decided, total = table[table["verdict"] != UNDECIDED], count(len(table), "change")
     if decided.empty:
-        return f"None of {count(len(table), 'change')} is shown to move {found.metric.text}."
-    head = f"{len(decided)} of {count(len(table), 'change')} move{'s' * (len(decided) == 1)} {found.metric.text}"
+        return f"None of {total} is shown to move {found.metric.text}."
+    head = f"{len(decided)} of {total} move{'s' * (len(decided) == 1)} {found.metric.text}"
     return fitting(head, clauses(found, decided, "contrast"))
 
 

@@ -117,15 +117,15 @@ def _against(
 
 
 def _tested(table: pd.DataFrame, rows: Sequence[Weights], level: float, margin: float | None = None) -> pd.DataFrame:
-    present = table.notna()
-    shared = [present[list(row)].all(axis=1) for row in rows]
+    present = table.notna().to_numpy()
+    shared = [present[:, table.columns.get_indexer(list(row))].all(axis=1) for row in rows]
     found = pd.DataFrame({"n": [int(own.sum()) for own in shared]})
     found[["difference", "low", "high", "p", "p_adjusted"]] = np.nan
     found["different"] = False
     family = max(int((found["n"] >= FEWEST_SEEDS).sum()), 1)
     same_seeds: dict[bytes, list[int]] = {}
     for number in np.flatnonzero(found["n"]):
-        same_seeds.setdefault(shared[number].to_numpy().tobytes(), []).append(int(number))
+        same_seeds.setdefault(shared[number].tobytes(), []).append(int(number))
     parts: list[tuple[list[int], Gaps]] = []
     for own in same_seeds.values():
         complete = table[shared[own[0]]].dropna(axis=1)  # what else these seeds have tells of the error
