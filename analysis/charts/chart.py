@@ -2,6 +2,7 @@
 
 import base64
 import json
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -19,6 +20,8 @@ GREY = "#7F7F7F"
 WIDTH = 720
 """Pixels of a PNG before it is scaled; in the page a chart is as wide as the page."""
 SCALE = 2
+LINE = 110
+"""Characters of a line of a picture's reading."""
 MOST_TABLE_ROWS = 200
 FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
@@ -47,11 +50,12 @@ class Chart:
 
     @property
     def still(self) -> dict[str, Any]:
-        """The specification of a picture: as wide as ``WIDTH``, on white, and not to be zoomed."""
+        """The specification of a picture: as wide as ``WIDTH``, on white, with its reading, and not to be zoomed."""
         fixed = self.spec | ({"width": WIDTH} if self.spec.get("width") == "container" else {})
         # What can be zoomed is clipped mark by mark, which takes seconds.
         still = [one for one in self.spec.get("params", ()) if one.get("bind") != "scales"]
-        return fixed | {"background": "white", "padding": 12, "params": still}
+        title = {"text": self.title, "subtitle": textwrap.wrap(self.reading, LINE)}
+        return fixed | {"title": title, "background": "white", "padding": 12, "params": still}
 
     def save(self, folder: Path) -> None:
         """Write ``<name>.png``, ``<name>.svg`` and ``<name>.vl.json`` (the specification with its data)."""

@@ -24,7 +24,8 @@ def forest(
     rows = alt.Y("name:N", title=None, sort=shown["name"].tolist(), axis=alt.Axis(labelLimit=320))
     base = alt.Chart(shown).encode(y=rows, tooltip=hover(["name"], [before, "estimate", "low", "high"]))
     value = alt.X("estimate:Q", title=axis, scale=alt.Scale(zero=line is not None))
-    rules, circles = base.mark_rule(strokeWidth=2, color=PALETTE[0]), base.mark_circle(size=80, opacity=1)
+    rules = base.mark_rule(strokeWidth=2, color=PALETTE[0])
+    circles = base.mark_circle(size=80, opacity=1, color=PALETTE[0])
     layers = [rules.encode(x=alt.X("low:Q", title=axis), x2="high:Q"), circles.encode(x=value)]
     if "verdict" in shown:
         colour = alt.Color("verdict:N", scale=palette(dict.fromkeys(shown["verdict"])), title=None)
