@@ -1,6 +1,6 @@
-"""Heat maps: seeds by configurations, and accuracy on each task after each task."""
+"""Heat maps: seeds by configurations, accuracy on each task after each task, and others side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import altair as alt
 import pandas as pd
@@ -11,6 +11,9 @@ CELL = 24
 MOST_SEEDS = 60
 MOST_FACETS = 6
 LEVEL = alt.Axis(labelAngle=0)
+SIDE = 200
+VIRIDIS = alt.Scale(scheme="viridis")
+DOT = alt.Scale(domain=[0, 1], range=[0, 150])
 
 
 def seed_matrix(name: str, title: str, reading: str, seeds: pd.DataFrame, labels: Sequence[str], axis: str) -> Chart:
@@ -20,7 +23,7 @@ def seed_matrix(name: str, title: str, reading: str, seeds: pd.DataFrame, labels
     base = alt.Chart(few).encode(x=alt.X("seed:O", title="seed", axis=LEVEL), y=rows)
     picked = alt.selection_point(name="by_cell", fields=["seed"], on="click")
     cells = base.mark_rect().encode(
-        color=alt.Color("value:Q", title=axis, scale=alt.Scale(scheme="viridis")),
+        color=alt.Color("value:Q", title=axis, scale=VIRIDIS),
         opacity=alt.condition(picked, alt.value(1), alt.value(0.25)),
         tooltip=hover(["configuration", "seed", "status"], ["value"]),
     )
@@ -39,10 +42,34 @@ def forgetting_matrix(name: str, title: str, reading: str, measured: pd.DataFram
     shown = list(labels[:MOST_FACETS])
     rows = measured[measured["configuration"].isin(shown)]
     rows = rows.groupby(["configuration", "learned", "tested"], sort=False, as_index=False)["value"].mean()
-    cells = alt.Chart(rows, width=200, height=200).mark_rect().encode(
-        x=alt.X("tested:O", title="accuracy on task", axis=LEVEL), y=alt.Y("learned:O", title="after task"),
-        color=alt.Color("value:Q", title="%", scale=alt.Scale(scheme="viridis")),
-        tooltip=hover(["configuration", "learned", "tested"], ["value"]),
+    sides = {"configuration": "", "tested": "accuracy on task", "learned": "after task"}
+    return matrices(name, title, reading, rows, sides, {"value": "%"}, height=SIDE)
+
+
+def matrices(
+    name: str, title: str, reading: str, rows: pd.DataFrame, sides: Mapping[str, str], shown: Mapping[str, str],
+    height: int,
+) -> Chart:  # fmt: skip
+    """Heat maps side by side; hovering says all that is known of a cell.
+
+    Args:
+        rows: a row per cell.
+        sides: columns of the panels, of the x and of the y axis, with titles.
+        shown: columns of the colour, and of the share in [0, 1] that is drawn as a dot where there is one, with titles.
+        height: pixels of a panel.
+    """
+    (panel, x, y), (colour, *shares) = sides, shown
+    base = alt.Chart(rows).encode(
+        x=alt.X(f"{x}:O", title=sides[x], axis=LEVEL), y=alt.Y(f"{y}:O", title=sides[y]),
+        tooltip=hover(sides, {column: shown.get(column, column) for column in rows if column not in sides}),
     )  # fmt: skip
-    facets = alt.Facet("configuration:N", title=None, sort=shown)
-    return made(name, title, reading, cells.facet(facet=facets, columns=3), rows)
+    layers = [base.mark_rect().encode(color=alt.Color(f"{colour}:Q", title=shown[colour], scale=VIRIDIS))]
+    for share in shares:
+        size = alt.Size(
+            f"{share}:Q", title=shown[share], scale=DOT, legend=alt.Legend(format=".0%", values=[0.2, 0.6, 1])
+        )
+        dots = base.transform_filter(alt.datum[share] > 0).mark_circle(color="white", stroke="black", opacity=1)
+        layers.append(dots.encode(size=size))
+    drawn = alt.layer(*layers).properties(width=SIDE, height=height)
+    facets = alt.Facet(f"{panel}:N", title=None, sort=list(rows[panel].unique()))
+    return made(name, title, reading, drawn.facet(facet=facets, columns=3), rows)
