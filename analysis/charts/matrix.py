@@ -14,6 +14,7 @@ LEVEL = alt.Axis(labelAngle=0)
 SIDE = 200
 VIRIDIS = alt.Scale(scheme="viridis")
 DOT = alt.Scale(domain=[0, 1], range=[0, 150])
+SHARES = alt.Legend(format=".0%", values=[0.2, 0.6, 1])
 
 
 def seed_matrix(name: str, title: str, reading: str, seeds: pd.DataFrame, labels: Sequence[str], axis: str) -> Chart:
@@ -41,7 +42,7 @@ def forgetting_matrix(name: str, title: str, reading: str, measured: pd.DataFram
     """
     shown = list(labels[:MOST_FACETS])
     rows = measured[measured["configuration"].isin(shown)]
-    rows = rows.groupby(["configuration", "learned", "tested"], sort=False, as_index=False)["value"].mean()
+    rows = rows.groupby(["configuration", "learned", "tested"])["value"].mean().loc[shown].reset_index()
     sides = {"configuration": "", "tested": "accuracy on task", "learned": "after task"}
     return matrices(name, title, reading, rows, sides, {"value": "%"}, height=SIDE)
 
@@ -65,9 +66,7 @@ def matrices(
     )  # fmt: skip
     layers = [base.mark_rect().encode(color=alt.Color(f"{colour}:Q", title=shown[colour], scale=VIRIDIS))]
     for share in shares:
-        size = alt.Size(
-            f"{share}:Q", title=shown[share], scale=DOT, legend=alt.Legend(format=".0%", values=[0.2, 0.6, 1])
-        )
+        size = alt.Size(f"{share}:Q", title=shown[share], scale=DOT, legend=SHARES)
         dots = base.transform_filter(alt.datum[share] > 0).mark_circle(color="white", stroke="black", opacity=1)
         layers.append(dots.encode(size=size))
     drawn = alt.layer(*layers).properties(width=SIDE, height=height)

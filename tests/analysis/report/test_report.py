@@ -8,6 +8,7 @@ import pytest
 from synthetic import make_run, make_tuning_run, seeded_finals
 from synthetic_rank import make_rank_run
 from synthetic_search import make_search_run
+from synthetic_sema import make_sema_run
 from synthetic_theory import make_theory_run
 
 from analysis.io.records import RecordsError, read_run
@@ -31,6 +32,7 @@ RUNS = {
     "tuning": lambda folder: make_tuning_run(folder, seeded_finals(TUNED, 3)),
     "rank": lambda folder: make_rank_run(folder, seeded_finals(RANKS, 3)),
     "theory": make_theory_run,
+    "sema": make_sema_run,
     "search": make_search_run,
     "plain": plain_run,
 }
