@@ -10,7 +10,7 @@ from analysis.charts.chart import Chart, hover, made
 CELL = 24
 MOST_SEEDS = 60
 MOST_FACETS = 6
-LEVEL = alt.Axis(labelAngle=0)
+LEVEL = alt.Axis(labelAngle=0, grid=False)
 SIDE = 200
 VIRIDIS = alt.Scale(scheme="viridis")
 DOT = alt.Scale(domain=[0, 1], range=[0, 150])
@@ -51,7 +51,7 @@ def matrices(
     name: str, title: str, reading: str, rows: pd.DataFrame, sides: Mapping[str, str], shown: Mapping[str, str],
     height: int,
 ) -> Chart:  # fmt: skip
-    """Heat maps side by side; hovering says all that is known of a cell.
+    """Heat maps side by side; hovering says what is known of every cell.
 
     Args:
         rows: a row per cell.
@@ -60,9 +60,10 @@ def matrices(
         height: pixels of a panel.
     """
     (panel, x, y), (colour, *shares) = sides, shown
+    numbers = [column for column in rows.select_dtypes("number").dropna(axis=1) if column not in sides]
     base = alt.Chart(rows).encode(
-        x=alt.X(f"{x}:O", title=sides[x], axis=LEVEL), y=alt.Y(f"{y}:O", title=sides[y]),
-        tooltip=hover(sides, {column: shown.get(column, column) for column in rows if column not in sides}),
+        x=alt.X(f"{x}:O", title=sides[x], axis=LEVEL), y=alt.Y(f"{y}:O", title=sides[y], axis=LEVEL),
+        tooltip=hover(rows.columns.drop(numbers), {column: shown.get(column, column) for column in numbers}),
     )  # fmt: skip
     layers = [base.mark_rect().encode(color=alt.Color(f"{colour}:Q", title=shown[colour], scale=VIRIDIS))]
     for share in shares:

@@ -41,7 +41,7 @@ def numbered(found: Findings, phase: str, pattern: str) -> pd.DataFrame:
     rows = found.run.metrics[found.run.metrics["phase"] == phase]
     numbers = rows["name"].astype(str).str.extract(f"^{pattern}$")
     rows = rows[["trial_id", "seed", "task", "value"]].join(numbers).dropna()
-    rows = rows.astype(dict.fromkeys(["task", *numbers], int)).sort_values("task", kind="stable")
+    rows = rows.astype(dict.fromkeys(["task", *numbers], int)).sort_values(["task", *numbers])
     rows = rows.drop_duplicates(["trial_id", "seed", "task", *numbers], keep="last")
     rows = rows.merge(found.run.trials[[*REPLICA, "status"]], on=["trial_id", "seed"])
     return rows.set_index("configuration").loc[shown_labels(found, rows)].reset_index()
@@ -81,11 +81,11 @@ def growth_section(found: Findings) -> Section | None:
     if rows.empty:
         return None
     rows, keys = rows.assign(task=rows["task"] + 1), ["configuration", "task", "block"]
-    cells = stats.mean_interval(rows, "value", by=keys).join(rows.groupby(keys)["grown"].mean(), on=keys)
+    cells = _means(rows, keys, "adapters").join(rows.groupby(keys)["grown"].mean(), on=keys)
     chart = matrices(
         "growth", "Adapters of every block after every task",
         "Colour: mean over seeds; dots: share of the seeds in which the block grew in that task.",
-        cells.rename(columns={"estimate": "adapters"}), {"configuration": "", "task": "after task", "block": "block"},
+        cells, {"configuration": "", "task": "after task", "block": "block"},
         {"adapters": "adapters", "grown": "seeds that grew"}, height=100,
     )  # fmt: skip
     charts = [chart, *_costs(found)] if rows["grown"].any() else []
@@ -103,15 +103,17 @@ def usage_section(found: Findings) -> Section | None:
     labels = list(rows["configuration"].unique())
     rows = rows[rows["configuration"].isin(labels[:MOST_FACETS])].assign(task=rows["tested"] + 1)
     rows["panel"] = rows["configuration"] + ", block " + rows["block"].astype(str)
-    cells = stats.mean_interval(rows, "value", by=["configuration", "panel", "adapter", "task"])
-    cells["have"] = cells["n"] / cells.pop("configuration").map(seeds)
+    cells = _means(rows, ["configuration", "panel", "adapter", "task"], "weight")
+    share = cells["seeds"] / cells.pop("configuration").map(seeds)
+    cells["have"] = share.where(share < 1)
+    some = {"have": "seeds that have it"} if cells["have"].notna().any() else {}
     chart = matrices(
         "usage", "Mean weight of every adapter by task",
-        "Test images of each task, after the last task: mean over the finished seeds that have the adapter; dots: "
-        "their share. Adapter 0 is there from the start; blocks that have no other are left out."
+        "Test images of each task, after the last task: mean over the finished seeds that have the adapter. A dot: "
+        "their share, where not all have it. Adapter 0 is there from the start; blocks that have no other are left out."
         + (f" Shown: the first {MOST_FACETS} of {len(labels)} configurations." if len(labels) > MOST_FACETS else ""),
-        cells.rename(columns={"estimate": "weight"}), {"panel": "", "adapter": "adapter", "task": "images of task"},
-        {"weight": "weight", "have": "seeds that have it"}, height=160,
+        cells, {"panel": "", "adapter": "adapter", "task": "images of task"},
+        {"weight": "weight", **some}, height=160,
     )  # fmt: skip
     return Section.of("Usage", tables=[_routings(found)], charts=[chart])
 
@@ -129,6 +131,13 @@ def published_section(found: Findings) -> Section | None:
 
 def _about(found: Findings, name: str) -> MetricInfo:
     return metric_info(found.run.study.get("metrics"), name)
+
+
+def _means(rows: pd.DataFrame, keys: list[str], name: str) -> pd.DataFrame:
+    """A row per cell: the keys, seeds, the mean under a name, and as text with its interval."""
+    cells = stats.mean_interval(rows, "value", by=keys)
+    cells["mean"] = [str(Estimate.of(row, digits=2)) for row in cells.itertuples()]
+    return cells.drop(columns=["low", "high"]).rename(columns={"n": "seeds", "estimate": name})
 
 
 def _costs(found: Findings) -> list[Chart]:

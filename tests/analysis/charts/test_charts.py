@@ -11,7 +11,7 @@ from analysis.charts.chart import MOST_TABLE_ROWS
 from analysis.charts.curves import MOST_LINES, curves
 from analysis.charts.dots import dots
 from analysis.charts.forest import forest
-from analysis.charts.matrix import forgetting_matrix, seed_matrix
+from analysis.charts.matrix import forgetting_matrix, matrices, seed_matrix
 from analysis.charts.scatter import scatter
 
 DRAWN = True
@@ -41,6 +41,15 @@ def all_charts():
         curves("curves", "Title", "reading", boundaries, LABELS, "task", "accuracy (%)"),
         seed_matrix("seeds", "Title", "reading", SEEDS, LABELS, "%"),
         forgetting_matrix("forgetting", "Title", "reading", tasks, LABELS),
+        matrices(
+            "matrices",
+            "Title",
+            "reading",
+            tasks.assign(share=0.5),
+            {"configuration": "", "learned": "after task", "seed": "<b>"},
+            {"value": "%", "share": "<i>"},
+            height=100,
+        ),
         scatter("scatter", "Title", "reading", points, LABELS, ("parameters", "accuracy (%)"), logarithmic=True),
         forest("forest", "Title", "reading", named, "points"),
         forest("optimism", "Title", "reading", named.assign(seen=41.0), "points", line=None, before="seen"),

@@ -25,11 +25,12 @@ def text(table):
 def test_the_expansion_picture_counts_adapters_and_seeds_that_grew(found):
     section = growth_section(found)
     cells = section.charts[0].behind.set_index(["configuration", "task", "block"])
-    assert len(cells) == len(GROWS) * TASKS * 2 and set(cells["n"]) == {5}
+    assert len(cells) == len(GROWS) * TASKS * 2 and set(cells["seeds"]) == {5}
     assert cells.index.get_level_values(0).unique().tolist() == list(GROWS)
     assert cells.loc[("adapter", 1, 9), ["adapters", "grown"]].tolist() == [1, 0]
     assert cells.loc[("adapter", 2, 9), ["adapters", "grown"]].tolist() == [2, 1]
     assert cells.loc[("adapter", 3, 10), ["adapters", "grown"]].tolist() == pytest.approx([1.6, 0.6])  # seeds 0, 2, 4
+    assert cells.loc[("adapter", 3, 10), "mean"] == "1.60 (0.92 to 2.28)"
     assert cells.loc[("adapter", 4, 10), ["adapters", "grown"]].tolist() == pytest.approx([1.6, 0])
     assert cells.loc[("nested", 4, 9), ["adapters", "grown"]].tolist() == [3, 0]
 
@@ -56,10 +57,13 @@ def test_what_growth_costs_by_task_and_against_accuracy(found):
 
 def test_usage_is_over_the_seeds_that_have_the_adapter(found):
     cells = usage_section(found).charts[0].behind.set_index(["panel", "adapter", "task"])
+    assert cells["have"].dropna().index.unique("panel").tolist() == ["adapter, block 10"]  # adapter 1 of it
     assert set(cells.index.get_level_values(0)) == {"adapter, block 9", "adapter, block 10", "nested, block 9",
                                                     "nested, block 10"}  # fmt: skip
-    assert cells.loc[("nested, block 9", 2, 1), ["weight", "n", "have"]].tolist() == pytest.approx([1 / 2, 5, 1])
-    assert cells.loc[("adapter, block 10", 1, 4), ["weight", "n", "have"]].tolist() == pytest.approx([2 / 3, 3, 0.6])
+    assert cells.loc[("nested, block 9", 2, 1), ["weight", "seeds"]].tolist() == pytest.approx([1 / 2, 5])
+    assert cells.loc[("adapter, block 10", 1, 4), ["weight", "seeds", "have"]].tolist() == pytest.approx(
+        [2 / 3, 3, 0.6]
+    )
     # alone in two seeds, one of two in three
     assert cells.loc[("adapter, block 10", 0, 4), "weight"] == pytest.approx((2 * 1 + 3 / 3) / 5)
 
