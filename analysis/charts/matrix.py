@@ -60,10 +60,11 @@ def matrices(
         height: pixels of a panel.
     """
     (panel, x, y), (colour, *shares) = sides, shown
+    words = [*sides, *rows.select_dtypes(exclude="number").columns.difference([*sides])]
     numbers = [column for column in rows.select_dtypes("number").dropna(axis=1) if column not in sides]
     base = alt.Chart(rows).encode(
         x=alt.X(f"{x}:O", title=sides[x], axis=LEVEL), y=alt.Y(f"{y}:O", title=sides[y], axis=LEVEL),
-        tooltip=hover(rows.columns.drop(numbers), {column: shown.get(column, column) for column in numbers}),
+        tooltip=hover(words, {column: shown.get(column, column) for column in numbers}),
     )  # fmt: skip
     layers = [base.mark_rect().encode(color=alt.Color(f"{colour}:Q", title=shown[colour], scale=VIRIDIS))]
     for share in shares:

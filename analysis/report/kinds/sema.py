@@ -15,19 +15,11 @@ from analysis.charts.matrix import MOST_FACETS, matrices
 from analysis.charts.scatter import scatter
 from analysis.io.metrics import MetricInfo, metric_info
 from analysis.io.values import REPLICA, curve, final_metrics
+from analysis.report import phrases, sections
 from analysis.report.document import Kind, Section
 from analysis.report.findings import Findings
 from analysis.report.headline import shown_labels
 from analysis.report.kinds.continual import CONTINUAL, forgetting_section
-from analysis.report.phrases import capital, named
-from analysis.report.sections import (
-    EVERY_STUDY,
-    MOST_CURVES,
-    contrasts_section,
-    curves_section,
-    final_means,
-    reported_section,
-)
 from analysis.report.tables import Cell, Estimate, Table
 
 ROUTED = r"task_(?P<tested>\d+)/block_(?P<block>\d+)/adapter_(?P<adapter>\d+)"
@@ -63,14 +55,15 @@ def scans(found: Findings) -> pd.DataFrame:
 
 
 def still_sentence(found: Findings, everywhere: bool = False) -> str:
-    """Which configurations did not grow, and how near they came; "" unless all, or ``everywhere`` one, grew."""
+    """Which configurations did not grow, and how near they came; "" where all did (``everywhere``: where any did)."""
     table = scans(found)
     still = table[(table["grew"] == 0) & table["z"].notna()]
     if still.empty or (everywhere and len(still) < len(table)):
         return ""
-    who = "No block grew in any seed" if len(still) == len(table) else f"No block of {named(list(still.index))} grew"
+    some = f"No block of {phrases.named(list(still.index))} grew"
+    who = some if len(still) < len(table) else "No block grew in any seed"
     near = still.loc[(still["z"] / still["threshold"]).fillna(0).idxmax()]
-    which = f", of {named([str(near.name)])}," if len(still) > 1 else ""
+    which = f", of {phrases.named([str(near.name)])}," if len(still) > 1 else ""
     limit = f", the threshold {near['threshold']:g}" if near["threshold"] > 0 else ""
     return f"{who}: the largest z{which} was {near['z']:.3g}{limit}."
 
@@ -120,7 +113,7 @@ def usage_section(found: Findings) -> Section | None:
 
 def published_section(found: Findings) -> Section | None:
     """Final and average accuracy with the published ones; None for a study that has none."""
-    parts = {name: reported_section(replace(found, metric=_about(found, name))) for name in PUBLISHED}
+    parts = {name: sections.reported_section(replace(found, metric=_about(found, name))) for name in PUBLISHED}
     known = {name: part for name, part in parts.items() if part}
     tables = [
         replace(part.tables[0], name=f"reported_{name}", title=f"Reported and measured: {_about(found, name).text}")
@@ -145,7 +138,7 @@ def _costs(found: Findings) -> list[Chart]:
     about = _about(found, "added_params")
     added = curve(found.run, "boundary", "params_added", "task")
     added["value"] = added.groupby(REPLICA)["value"].cumsum()
-    labels = shown_labels(found, added)[:MOST_CURVES]
+    labels = shown_labels(found, added)[: sections.MOST_CURVES]
     reading = "Bold: means over seeds; thin: the seeds. Click a configuration in the legend."
     added = added[added["configuration"].isin(labels)]
     charts = [curves("added", "Parameters added by task", reading, added, labels, "task", about.axis)]
@@ -155,9 +148,9 @@ def _costs(found: Findings) -> list[Chart]:
     points = found.means.merge(stats.mean_interval(ended, "value", by="configuration"), on="configuration")
     points = points.set_axis(["configuration", "seeds", "y", "y_low", "y_high", "n", "x", "x_low", "x_high"], axis=1)
     labels = shown_labels(found, points)
-    title = f"{capital(found.metric.text)} against {about.text}"
-    reading = "Points are means over seeds with 95 % intervals."
     points = points[points["configuration"].isin(labels)]
+    title = f"{phrases.capital(found.metric.text)} against {about.text}"
+    reading = "Points are means over seeds with 95 % intervals."
     return [*charts, scatter("cost", title, reading, points, labels, (about.axis, found.metric.axis))]
 
 
@@ -165,7 +158,7 @@ def _grown(found: Findings) -> Table | None:
     """Adapters, parameters added, and how near the scans came to the threshold."""
     metrics = [one for one in final_metrics(found.run, changing=False) if one.unit in ("adapters", "parameters")]
     metrics = sorted(metrics, key=lambda one: (len(one.name), one.name))  # block_9 before block_10
-    means = {one.text.rpartition(", ")[2]: final_means(found, one) for one in metrics}
+    means = {one.text.rpartition(", ")[2]: sections.final_means(found, one) for one in metrics}
     rows: list[dict[str, Cell]] = []
     for row in scans(found).itertuples():
         cells = {heading: own[row.Index] for heading, own in means.items()}
@@ -209,7 +202,7 @@ SEMA = Kind(
     "sema",
     claims=(lambda found: still_sentence(found, everywhere=True), *CONTINUAL.claims),
     sections=(
-        contrasts_section, curves_section, growth_section, usage_section, forgetting_section, *EVERY_STUDY[:-1],
-        published_section,
+        sections.contrasts_section, sections.curves_section, growth_section, usage_section, forgetting_section,
+        *sections.EVERY_STUDY[:-1], published_section,
     ),
 )  # fmt: skip
