@@ -84,14 +84,14 @@ class Descriptor(nn.Module):
     def __init__(self, config: SemaConfig, dim: int, draw: torch.Generator) -> None:
         super().__init__()
         self.leaky, self.sum = config.rd_activation == "leaky_relu", config.rd_loss == "sum"
-        self.enc, self.dec = drawn((dim, config.rd_dim), dim, draw), drawn((config.rd_dim, dim), config.rd_dim, draw)
-        self.enc_bias, self.dec_bias = zeros(config.rd_dim), zeros(dim)
+        self.enc, self.dec = nn.Linear(dim, config.rd_dim), nn.Linear(config.rd_dim, dim)
+        for layer in (self.enc, self.dec):
+            layer.weight, layer.bias = drawn(layer.weight.shape, layer.in_features, draw), zeros(layer.out_features)
         self.record = Record(config.buffer_size)
 
     def forward(self, h: Tensor) -> Tensor:
-        code = h @ self.enc + self.enc_bias
-        code = F.leaky_relu(code, 0.01) if self.leaky else code
-        squares = (code @ self.dec + self.dec_bias - h).square()
+        code = F.leaky_relu(self.enc(h), 0.01) if self.leaky else self.enc(h)
+        squares = (self.dec(code) - h).square()
         return squares.sum(1) if self.sum else squares.mean(1)
 
 

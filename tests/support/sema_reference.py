@@ -41,7 +41,7 @@ class Trace:
 
     Attributes:
         losses: (task, cross-entropy or joint loss) of every functional step.
-        rd_losses: (task, epoch of the descriptors' phase, block, mean loss) of every step of that phase.
+        rd_losses: (task, epoch of the descriptors' phase, block, losses (B,)) of every step of that phase.
         scanned: (task, pass, block, z (n, B)) of every block looked at in every batch of a scan.
         usage: (task, earlier or same task, block) -> mean weights (n,) over the latter's test images.
         accuracy: after every task; ``watched``: after every epoch.
@@ -49,7 +49,7 @@ class Trace:
     """
 
     losses: list[tuple[int, float]] = field(default_factory=list)
-    rd_losses: list[tuple[int, int, int, float]] = field(default_factory=list)
+    rd_losses: list[tuple[int, int, int, Tensor]] = field(default_factory=list)
     scanned: list[tuple[int, int, int, Tensor]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     usage: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
@@ -176,6 +176,7 @@ class Reference:
             parameter.grad = torch.zeros_like(parameter)
         pairs = [slot.parts["slow"] for slot in slots if "slow" in slot.parts]
         slow = [parameter for part in pairs for parameter in part.parameters() if parameter.requires_grad]
+        groups = [dict(group) for group in groups]  # the optimizer and its scheduler write into them
         optimizer = torch.optim.SGD(groups, momentum=config.momentum, weight_decay=config.weight_decay)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=config.eta_min)
         step = 0
@@ -199,7 +200,7 @@ class Reference:
                 if functional:
                     self.trace.losses.append((task, loss.item()))
                 else:
-                    self.trace.rd_losses += [(task, epoch, block, own.mean().item())
+                    self.trace.rd_losses += [(task, epoch, block, own.detach().cpu())
                                              for (block, _), own in zip(growing, losses, strict=True)]  # fmt: skip
             scheduler.step()
             if self.watch:
