@@ -5,10 +5,8 @@ import weakref
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from training import numbers, train_through, trained, values
 
 from trainables.configs import DataConfig, NestedConfig
@@ -44,19 +42,6 @@ def test_numbers_do_not_depend_on_the_pack(tiny_backbone: str, tmp_path: Path, s
     packed = run(made, (0, 7, 3), tmp_path / "packed")
     for seed in (0, 7, 3):
         assert numbers(run(made, (seed,), tmp_path / f"alone{seed}")[seed]) == numbers(packed[seed])
-
-
-@pytest.fixture(scope="session")
-def unequal(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Image folder of 8 classes with 3 to 10 training pictures and 2 to 5 test pictures each."""
-    folder, draw = tmp_path_factory.mktemp("unequal"), np.random.default_rng(0)
-    for label in range(8):
-        for split, count in (("train", 3 + label), ("test", 2 + label // 2)):
-            (folder / split / str(label)).mkdir(parents=True)
-            for number in range(count):
-                pixels = draw.integers(0, 120, (16, 16, 3)) + 15 * label
-                Image.fromarray(pixels.astype(np.uint8)).save(folder / split / str(label) / f"{number}.png")
-    return str(folder)
 
 
 def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, unequal: str, tmp_path: Path) -> None:

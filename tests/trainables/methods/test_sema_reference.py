@@ -3,6 +3,8 @@
 import pytest
 import torch
 from sema_reference import Reference
+from semas import NESTED as SMALL_NESTED
+from semas import PAPER, config
 from torch import Tensor
 from training import values
 
@@ -10,13 +12,8 @@ from trainables.configs import DataConfig, SemaConfig
 from trainables.methods.sema import SemaRun
 from trainables.metrics.accuracy import all_logits
 
-DATA = DataConfig(classes="0:12", train_per_class=8, test_per_class=4, flip=False, crop_scale=(0.5, 1.0))
-NESTED = {
-    "ffn_adapter_type": "nested_lora", "update_interval_slow": 2, "consolidation": True, "consolidation_interval": 2,
-    "consolidation_alpha": 0.5,
-}  # fmt: skip
-PAPER = {"variant": "paper", "epochs": 2, "ffn_num": 6, "exp_threshold": 1.6}
-
+NESTED = SMALL_NESTED | {"consolidation_interval": 2, "consolidation_alpha": 0.5}
+SLOW = {"init_lr": 0.002, "rd_lr": 0.002}
 CASES = {
     "code": {},
     "code, nested_lora": NESTED,
@@ -44,19 +41,10 @@ ONE_KEY = {
     "new views": {"rd_views": 0},
     "two views": {"rd_views": 2, "eta_min": 0.001},
     "large buffer": {"buffer_size": 500},
+    "batches of one": SLOW | {"batch_size": 1, "detect_batch_size": 1, "exp_threshold": 2.0},
+    "one image left": SLOW | {"batch_size": 23, "detect_batch_size": 23, "exp_threshold": 0.95},
     "joint to the end": {"rd_training": "joint", "rd_epoch": 2},
 }  # fmt: skip
-
-
-def config(backbone: str, **settings: object) -> SemaConfig:
-    """Four tasks of three characters, 24 images each, in three steps an epoch; both blocks may grow."""
-    defaults = {
-        "init_cls": 3, "increment": 3, "epochs": 2, "rd_epoch": 3, "batch_size": 9, "detect_batch_size": 10,
-        "eval_batch_size": 7, "adapt_start_layer": 0, "adapt_end_layer": 1, "ffn_num": 4, "rank": 4, "rd_dim": 4,
-        "buffer_size": 20, "exp_threshold": 1.05, "init_lr": 0.05, "rd_lr": 0.05, "lr_fast": 0.05, "lr_slow": 0.02,
-        "weight_decay": 0.01, "log_every": 1, "data": DATA,
-    }  # fmt: skip
-    return SemaConfig(backbone=backbone, **(defaults | settings))
 
 
 def both(made: SemaConfig, seed: int = 0) -> tuple[SemaRun, Reference]:
