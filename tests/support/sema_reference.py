@@ -181,7 +181,7 @@ class Reference:
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=config.eta_min)
         step = 0
         for epoch in range(epochs):
-            view = epoch if functional else config.epochs + 1 + (epoch % config.rd_views if config.rd_views else epoch)
+            view = epoch if functional else self.described_view(epoch)
             for images, columns in self.batches(task, view, (*at, epoch), config.batch_size):
                 optimizer.zero_grad(set_to_none=False)
                 logits = self.logits(images)
@@ -205,6 +205,14 @@ class Reference:
             scheduler.step()
             if self.watch:
                 self.trace.watched.append(self.accuracy(task))
+
+    def described_view(self, epoch: int) -> int:
+        """Views that the adapters saw, and others; all but the scan's, which has the number of epochs."""
+        config = self.config
+        if not config.rd_views:
+            return config.epochs + 1 + epoch
+        view = epoch % config.rd_views
+        return view + (view >= config.epochs)
 
     def batches(self, task: int, view: int, order: tuple[int, int, int], size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Pictures of an augmented view and their head columns, in the order of (phase, round, epoch)."""

@@ -1,5 +1,7 @@
 """SEMA against the direct reference: losses, z-scores, expansions, mixtures and logits of a short run, step by step."""
 
+from typing import Any
+
 import pytest
 import torch
 from sema_reference import Reference
@@ -12,9 +14,10 @@ from trainables.configs import DataConfig, SemaConfig
 from trainables.methods.sema import SemaRun
 from trainables.metrics.accuracy import all_logits
 
-NESTED = SMALL_NESTED | {"consolidation_interval": 2, "consolidation_alpha": 0.5}
-SLOW = {"init_lr": 0.002, "rd_lr": 0.002}
-CASES = {
+Settings = dict[str, Any]
+NESTED: Settings = SMALL_NESTED | {"consolidation_interval": 2, "consolidation_alpha": 0.5}
+SLOW: Settings = {"init_lr": 0.002, "rd_lr": 0.002}
+CASES: dict[str, Settings] = {
     "code": {},
     "code, nested_lora": NESTED,
     "code, lora": {"ffn_adapter_type": "lora"},
@@ -24,14 +27,14 @@ CASES = {
     "paper, lora": PAPER | {"ffn_adapter_type": "lora"},
     "paper, convpass": PAPER | {"ffn_adapter_type": "convpass"},
 }
-ONE_KEY = {
+ONE_KEY: dict[str, Settings] = {
     "norm2": {"adapter_input": "norm2", "exp_threshold": 1.1},
     "joint": {"rd_training": "joint"},
     "any sample": {"expansion_criterion": "any_sample", "exp_threshold": 1.9},
     "skip": {"without_expansion": "skip"},
     "sum": {"rd_loss": "sum"},
     "first router": {"first_router": "trained"},
-    "leaky": {"rd_activation": "leaky_relu"},
+    "leaky": {"rd_activation": "leaky_relu", "exp_threshold": 1.1},
     "average": {"routing": "average"},
     "top1": {"routing": "top1", "first_router": "trained"},
     "top1 at inference": {"routing": "top1_inference"},
@@ -39,7 +42,7 @@ ONE_KEY = {
     "one block": {"adapt_start_layer": 1},
     "sign matched": NESTED | {"consolidation_method": "sign_matched", "consolidation_interval": 1},
     "new views": {"rd_views": 0},
-    "two views": {"rd_views": 2, "eta_min": 0.001},
+    "one view": {"rd_views": 1, "eta_min": 0.001},
     "large buffer": {"buffer_size": 500},
     "batches of one": SLOW | {"batch_size": 1, "detect_batch_size": 1, "exp_threshold": 2.0},
     "one image left": SLOW | {"batch_size": 23, "detect_batch_size": 23, "exp_threshold": 0.95},
@@ -117,9 +120,9 @@ def check_expansions(rows: list[dict], reference: Reference) -> None:
     for task, _, block, z in trace.scanned:
         key = (task, f"block_{block}/largest_z")
         largest[key] = max(largest.get(key, 0.0), reference.criterion(z)[0])
-    ours = {(row["task"], row["name"]): row["value"] for row in rows if row["name"].endswith("/largest_z")}
-    assert set(ours) == {(task, f"block_{block}/largest_z") for task in range(1, 4) for block in reference.growing}
-    assert close([ours[key] for key in largest], list(largest.values()), 1e-4)
+    logged = {(row["task"], row["name"]): row["value"] for row in rows if row["name"].endswith("/largest_z")}
+    assert set(logged) == {(task, f"block_{block}/largest_z") for task in range(1, 4) for block in reference.growing}
+    assert close([logged[key] for key in largest], list(largest.values()), 1e-4)
 
 
 @pytest.mark.parametrize("case", CASES)
