@@ -13,7 +13,7 @@ from trainables.packs.checkpoint import Checkpoints, Row
 
 DATA = DataConfig(classes="0:12", train_per_class=8, test_per_class=4, flip=False, crop_scale=(0.5, 1.0))
 NESTED = {"ffn_adapter_type": "nested_lora", "update_interval_slow": 2, "consolidation": True}
-PAPER = {"variant": "paper", "epochs": 2, "ffn_num": 6, "exp_threshold": 1.7}
+PAPER = {"variant": "paper", "epochs": 2, "ffn_num": 6, "exp_threshold": 1.5}
 
 
 def config(backbone: str, **settings: object) -> SemaConfig:
