@@ -165,7 +165,7 @@ def read_run(run_dir: Path) -> Run:
     if not isinstance(study, dict):
         raise RecordsError(f"{run_dir / STUDY_FILE}: expected a JSON object, found {type(study).__name__}")
     check_version(run_dir / STUDY_FILE, study.get("schema_version", SCHEMA_VERSION))
-    tables = read_trials(run_dir / TRIALS_FILE), read_file(run_dir / METRICS_FILE, METRICS_SCHEMA)
+    tables = read_trials(run_dir / TRIALS_FILE), read_metrics(run_dir / METRICS_FILE)
     trials, metrics = (frame(table).astype({"seed": "int64"}) for table in tables)
     return Run(run_dir, study, trials, metrics)
 
@@ -176,6 +176,11 @@ def read_trials(path: Path) -> pa.Table:
     table = read_file(path, TRIALS_SCHEMA)
     names = table.schema.names
     return table if "metric.step_share_s" in names else table.rename_columns([_TODAY.get(one, one) for one in names])
+
+
+def read_metrics(path: Path) -> pa.Table:
+    """``metrics.parquet``; RecordsError where it cannot be read."""
+    return read_file(path, METRICS_SCHEMA)
 
 
 def _write(

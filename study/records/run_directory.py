@@ -11,7 +11,15 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from analysis.io.records import METRICS_FILE, STUDY_FILE, TRIALS_FILE, read_trials, write_metrics, write_trials
+from analysis.io.records import (
+    METRICS_FILE,
+    STUDY_FILE,
+    TRIALS_FILE,
+    read_metrics,
+    read_trials,
+    write_metrics,
+    write_trials,
+)
 from study.resolved import ResolvedStudy, Status, TrialSpec
 from study.search.journal import JOURNAL_FILE, read_journal
 from trainables.configs.names import flatten
@@ -188,14 +196,30 @@ class RunDirectory:
         return {row["replica_id"]: {name.removeprefix("metric."): value for name, value in row.items()
                                     if name.startswith("metric.") and value is not None} for row in table}  # fmt: skip
 
+    def _without_checkpoints(self) -> dict[str, dict[str, Any]]:
+        """Rows of ``trials.parquet`` of the replicas that have ended and of which nothing else is left."""
+        gone = {replica_id for trial, seed in self.replicas
+                if not self.folder(replica_id := trial.replica_id(seed)).exists()}  # fmt: skip
+        if not gone or not (self.path / TRIALS_FILE).exists():
+            return {}
+        rows = read_trials(self.path / TRIALS_FILE).to_pylist()
+        return {row["replica_id"]: row for row in rows if row["replica_id"] in gone and row["status"] != "interrupted"}
+
     def export(self) -> None:
-        """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now."""
+        """Write ``trials.parquet`` and ``metrics.parquet`` from what is there now.
+
+        A replica whose checkpoints were deleted, or left behind when the run was copied, keeps the rows that it has.
+        """
         tracked = self.path / "tracking.json"
         links = json.loads(tracked.read_text()).get("runs", {}) if tracked.exists() else {}
         trials: list[dict[str, Any]] = []
         metrics: list[dict[str, Any]] = []
+        without = self._without_checkpoints()
         for trial, seed in self.replicas:
             replica_id = trial.replica_id(seed)
+            if replica_id in without:
+                trials.append(without[replica_id])
+                continue
             rows, outcome = self.rows(replica_id), self.outcome(replica_id)
             seconds, provenance = seconds_by_name(rows), self.study.provenance_of(trial.trial_id, seed)
             trials.append(
@@ -216,6 +240,10 @@ class RunDirectory:
                 }
             )  # fmt: skip
             metrics += [{"trial_id": trial.trial_id, "seed": seed, **row} for row in rows]
+        if without:
+            ended = {(row["trial_id"], row["seed"]) for row in without.values()}
+            known = read_metrics(self.path / METRICS_FILE).to_pylist()
+            metrics += [row for row in known if (row["trial_id"], row["seed"]) in ended]
         write_trials(self.path / TRIALS_FILE, trials, self.study.metrics)
         if isinstance(json.loads((self.path / STUDY_FILE).read_text()).get("metrics"), str):
             # of an earlier version, which did not say what reports need to know of its metrics
