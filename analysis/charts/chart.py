@@ -28,8 +28,8 @@ FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 @dataclass(frozen=True)
 class Chart:
-    """``name``: of its files; ``title``: what it shows; ``reading``: how it is read; ``behind``: its values as a table,
-    for those who do not see it."""
+    """``name``: of its files; ``title``: what it shows; ``reading``: how it is read and, from the word Click on, what
+    can be done with it; ``behind``: its values as a table, for those who do not see it."""
 
     name: str
     title: str
@@ -54,7 +54,7 @@ class Chart:
         fixed = self.spec | ({"width": WIDTH} if self.spec.get("width") == "container" else {})
         # What can be zoomed is clipped mark by mark, which takes seconds.
         still = [one for one in self.spec.get("params", ()) if one.get("bind") != "scales"]
-        title = {"text": self.title, "subtitle": textwrap.wrap(self.reading, LINE)}
+        title = {"text": self.title, "subtitle": textwrap.wrap(self.reading.partition("Click")[0], LINE)}
         return fixed | {"title": title, "background": "white", "padding": 12, "params": still}
 
     def save(self, folder: Path) -> None:
