@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 STUDY  ?= nested_alpha
 ARGS   ?=
-BENCHMARKS ?= step_time packing theory_batching report_time study_time tune_overhead search_regret
+BENCHMARKS ?= step_time packing theory_batching report_time study_time tune_overhead search_regret sema
 
 PY     := $(VENV)/bin/python
 # On all cores; the tests of a file share what they train, so they stay on one.

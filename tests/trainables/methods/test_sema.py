@@ -50,6 +50,27 @@ def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, unequal: str, tmp
     assert len(values(packed[2], "val", "accuracy")) == 4
 
 
+@pytest.mark.parametrize("settings", [{}, PAPER, {"routing": "random"}, {"ffn_adapter_type": "convpass"} | PAPER])
+def test_a_shared_forward_pass_equals_separate_ones_to_rounding(
+    tiny_backbone: str, unequal: str, settings: dict
+) -> None:
+    """What a GPU does with a pack, on the CPU: replicas with tasks of unequal sizes that grow apart."""
+    losses: list[list[list[float]]] = []
+    for together in (1, 3):
+        made = config(
+            tiny_backbone, dataset=unequal, init_cls=2, increment=2, batch_size=7, class_order="replica",
+            data=DataConfig(), **settings,
+        )  # fmt: skip
+        started = SemaRun(made, (0, 1, 2))
+        started.pack.together = together
+        for task in range(4):
+            started.advance(task)
+        assert len({tuple(places(rows)) for rows in started.rows.values()}) > 1 and bool(started.finite.all())
+        losses.append([values(rows, "train", "loss") for rows in started.rows.values()])
+    for alone, shared in zip(*losses, strict=True):
+        assert alone == pytest.approx(shared, rel=1e-4)
+
+
 def stopped(monkeypatch: pytest.MonkeyPatch, task: int, when: Callable[[SemaRun, int], bool]) -> None:
     """Training vanishes in ``task`` as soon as ``when`` says so of the run and the steps it has done in the task."""
     original = SemaRun.training

@@ -44,6 +44,7 @@ ONE_KEY: dict[str, Settings] = {
     "new views": {"rd_views": 0},
     "one view": {"rd_views": 1, "eta_min": 0.001},
     "large buffer": {"buffer_size": 500},
+    "a buffer that the last batch fills": {"buffer_size": 115},
     "batches of one": SLOW | {"batch_size": 1, "detect_batch_size": 1, "exp_threshold": 2.0},
     "one image left": SLOW | {"batch_size": 23, "detect_batch_size": 23, "exp_threshold": 0.95},
     "joint to the end": {"rd_training": "joint", "rd_epoch": 2},
