@@ -128,8 +128,8 @@ def report(
     lines = [
         f"{circumstances(options.device, 'torch', 'timm')}; 1 thread, {options.clock} time; {options.rounds} rounds, "
         f"a seed each; load average {load:.1f}. {options.increment} classes a task, {options.train_per_class} training "
-        f"and {options.test_per_class} test images a class, {options.epochs} functional and {options.rd_epochs} descriptor "
-        f"epochs, rd_views {options.rd_views}, threshold {options.threshold:g}.",
+        f"and {options.test_per_class} test images a class, {options.epochs} functional and {options.rd_epochs} "
+        f"descriptor epochs, rd_views {options.rd_views}, threshold {options.threshold:g}.",
         "",
         "| | run, s | expansions | final accuracy, % | average accuracy, % |",
         "|---|---:|---:|---:|---:|",

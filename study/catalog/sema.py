@@ -13,7 +13,6 @@ from study.catalog.reported_sema import (
 )
 from study.spec import Contrast, Objective, Profile, SearchSpec, Study
 
-REPORT = "continual"  # SEMA's own kind of report does not exist yet; then this line and its uses go
 ON_GLYPHS = (
     "100 characters at 32 px on a small ViT, 20 training images a class; CIFAR-100 at 224 px on ViT-B/16, 500 a class",
     "class_order=labels, not shuffled: a task is a family of characters (digits, capitals, small letters, Greek, "
@@ -85,7 +84,6 @@ register(
         ),
         objective=Objective(metric="final_accuracy"),
         profiles={"embedded": SEMA_EMBEDDED, "paper": SEMA_PAPER_PROFILE},
-        report=REPORT,
         reported=NESTED_IN_SEMA,
         reported_source=SEMA_NOTES_SOURCE,
         reported_setting=SEMA_SETTING,
@@ -118,7 +116,6 @@ register(
         ),
         objective=Objective(metric="final_accuracy"),
         profiles={"embedded": SEMA_EMBEDDED, "paper": SEMA_PAPER_PROFILE},
-        report=REPORT,
         reported=SEMA_PAPER["SEMA"],
         reported_source=SEMA_PAPER_SOURCE,
         reported_setting=SEMA_SETTING,
@@ -166,7 +163,6 @@ register(
             "embedded": SEMA_EMBEDDED.model_copy(update={"seeds": 3}),
             "paper": SEMA_PAPER_PROFILE.model_copy(update={"seeds": 3}),
         },
-        report=REPORT,
         reported=tuple(
             entry.model_copy(update={"configuration": _grown(2.0, 3)}) for entry in SEMA_PAPER["SEMA"]
         ),
@@ -203,7 +199,6 @@ register(
                 update={"seeds": 1, "settings": _BRIEF | {"init_cls": 50, "increment": 50}}
             ),
         },
-        report=REPORT,
     )
 )  # fmt: skip
 
