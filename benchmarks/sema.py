@@ -79,7 +79,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--rd-views", type=int, default=4, help="augmented views that descriptors learn from; 0: always new"
     )
-    parser.add_argument("--threshold", type=float, default=2.0)
+    parser.add_argument("--threshold", type=float, default=1.7)
     parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
     parser.add_argument("--clock", choices=("wall", "process"), default="wall", help="process: CPU time, on a busy CPU")
     parser.add_argument("--out", type=Path, default=RESULTS)

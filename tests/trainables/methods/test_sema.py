@@ -38,7 +38,10 @@ def test_numbers_do_not_depend_on_the_pack(tiny_backbone: str, tmp_path: Path, s
         assert same(tensors(folder, seed), tensors(tmp_path / "packed", seed))
 
 
-@pytest.mark.parametrize("settings", [{}, PAPER | {"exp_threshold": 1.05, "routing": "random"}])
+@pytest.mark.parametrize(
+    "settings",
+    [PAPER | {"exp_threshold": 1.05, "routing": "random"}, pytest.param({}, marks=pytest.mark.slow)],
+)
 def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, unequal: str, tmp_path: Path, settings: dict) -> None:
     made = config(
         tiny_backbone, dataset=unequal, init_cls=2, increment=2, batch_size=7, class_order="replica",
@@ -50,7 +53,15 @@ def test_unequal_tasks_do_not_mix_replicas(tiny_backbone: str, unequal: str, tmp
     assert len(values(packed[2], "val", "accuracy")) == 4
 
 
-@pytest.mark.parametrize("settings", [{}, PAPER, {"routing": "random"}, {"ffn_adapter_type": "convpass"} | PAPER])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        PAPER | {"routing": "random"},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"routing": "random"}, marks=pytest.mark.slow),
+        pytest.param(PAPER | {"ffn_adapter_type": "convpass"}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_shared_forward_pass_equals_separate_ones_to_rounding(
     tiny_backbone: str, unequal: str, settings: dict
 ) -> None:
@@ -131,7 +142,7 @@ def test_resume_after_a_report_that_failed(tiny_backbone: str, tmp_path: Path) -
     assert places(whole)
 
 
-@pytest.mark.parametrize("routing", ["random", "random_one"])
+@pytest.mark.parametrize("routing", ["random", pytest.param("random_one", marks=pytest.mark.slow)])
 def test_random_routing_is_the_seeds(tiny_backbone: str, tmp_path: Path, routing: str) -> None:
     """The same seed routes the same way, and not as the router would."""
     made = config(tiny_backbone, routing=routing)

@@ -146,7 +146,12 @@ def check_parameters(ours: dict[str, Tensor], reference: Reference) -> None:
         assert error <= 1e-4 * expected.norm(), name
 
 
-@pytest.mark.parametrize("case", CASES)
+QUICK = ("code", "code, convpass", "paper, nested_lora", "paper, lora")
+
+
+@pytest.mark.parametrize(
+    "case", [case if case in QUICK else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_a_run_is_that_of_the_reference(tiny_backbone: str, case: str) -> None:
     run, reference = both(config(tiny_backbone, **CASES[case]))
     grew = len(reference.trace.events)
