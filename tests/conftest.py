@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 torch.set_num_threads(1)  # as in a worker: as many processes run tests as there are cores
@@ -60,3 +62,16 @@ def real_text() -> Path:
     if not path.is_dir():
         pytest.skip(f"real text is not at {path} (LORA_STUDY_REAL_DATA)")
     return path
+
+
+@pytest.fixture(scope="session")
+def unequal(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Image folder of 8 classes with 3 to 10 training pictures and 2 to 5 test pictures each."""
+    folder, draw = tmp_path_factory.mktemp("unequal"), np.random.default_rng(0)
+    for label in range(8):
+        for split, count in (("train", 3 + label), ("test", 2 + label // 2)):
+            (folder / split / str(label)).mkdir(parents=True)
+            for number in range(count):
+                pixels = draw.integers(0, 120, (16, 16, 3)) + 15 * label
+                Image.fromarray(pixels.astype(np.uint8)).save(folder / split / str(label) / f"{number}.png")
+    return str(folder)

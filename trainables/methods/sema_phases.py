@@ -144,7 +144,7 @@ def _images(run: "SemaRun", k: int, task: int, positions: Tensor) -> Tensor:
 def _described_loss(run: "SemaRun", k: int, places: Sequence[Place], valid: Tensor, row: int) -> Tensor | float:
     """Loss of the descriptors that learn beside the adapters; those that do not yet record what theirs would be."""
     joint, total = run.config.rd_training == "joint", 0.0
-    for (block, _), descriptor in _described(run, k, places).items():
+    for (block, _), descriptor in _described(run, k, places).items() if bool(valid.any()) else ():
         pooled = run.pack.mixtures[block].pooled[row].float()[valid.to(run.device)]
         with torch.set_grad_enabled(joint):
             losses = descriptor(pooled if joint else pooled.detach())

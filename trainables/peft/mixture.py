@@ -139,9 +139,8 @@ class Mixture(nn.Module):
         if self.routing == "average":
             return (exists / own).expand(-1, pooled.shape[1], -1).to(pooled)
         if self.routing in ("random", "random_one"):
-            assert self.draw is not None
-            each = [self.draw(k, pooled.shape[1], count) for k in range(rows.start, rows.stop)]
-            drawn = torch.stack(each).to(pooled) * exists
+            each = [self._drawn(k, pooled.shape[1], count) for k in range(rows.start, rows.stop)]
+            drawn = torch.stack(each).to(pooled)
             return drawn / drawn.sum(-1, keepdim=True) if self.routing == "random" else largest(drawn)
         names = [f"{self.path}.{slot}.router" for slot in range(count)]
         rows_of = torch.cat([self.bank.current(name) for name in names], 2)  # (rows, D, n)
@@ -150,6 +149,13 @@ class Mixture(nn.Module):
         if self.routing == "top1":
             return largest(soft) + (soft - soft.detach())  # the value of one, the gradient of the other
         return largest(soft) if self.routing == "top1_inference" and self.testing else soft
+
+    def _drawn(self, k: int, images: int, count: int) -> Tensor:
+        """Random numbers (B, n) of replica k for the adapters that it has, zeros for the others."""
+        assert self.draw is not None
+        own = self.counts[k]
+        drawn = self.draw(k, images, own) if own > 1 else torch.ones(images, 1)
+        return torch.nn.functional.pad(drawn, (0, count - own))
 
 
 class MixtureBlock(nn.Module):
