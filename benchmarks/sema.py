@@ -56,7 +56,7 @@ def main() -> None:
             seconds[name].append(now() - start)
             print(f"round {number}: {name}: {seconds[name][-1]:.1f} s, {found[name][-1]}", file=sys.stderr)
     what = f"{Path(options.dataset).name} on {Path(options.backbone).stem}"
-    title = f"{options.device.upper()}: {what}, {len(found['ours'][0][1])} tasks"
+    title = f"{options.device.upper()}: {what}, {len(found['ours'][0][1])} tasks, threshold {options.threshold:g}"
     text = report(options, seconds, found, load)
     print(text)
     write_section(options.out, HEAD, title, text)
@@ -129,7 +129,7 @@ def report(
         f"{circumstances(options.device, 'torch', 'timm')}; 1 thread, {options.clock} time; {options.rounds} rounds, "
         f"a seed each; load average {load:.1f}. {options.increment} classes a task, {options.train_per_class} training "
         f"and {options.test_per_class} test images a class, {options.epochs} functional and {options.rd_epochs} "
-        f"descriptor epochs, rd_views {options.rd_views}, threshold {options.threshold:g}.",
+        f"descriptor epochs, rd_views {options.rd_views}.",
         "",
         "| | run, s | expansions | final accuracy, % | average accuracy, % |",
         "|---|---:|---:|---:|---:|",
