@@ -137,7 +137,7 @@ class SemaRun(PackRun):
         begins anew until nothing does.
         """
         largest = dict.fromkeys(self.pack.growing, 0.0)
-        turn, found = 0, True
+        turn, found = 0, len(self.tasks.train[k][task]) > 0
         while found:
             found = False
             for positions in order(self, k, task, SCAN, turn, 0).split(self.config.detect_batch_size):

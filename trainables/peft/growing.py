@@ -1,12 +1,15 @@
 """A pack of replicas whose blocks may get more adapters."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-from trainables.configs.sema import Routing, SemaConfig
+from trainables.configs.sema import AdapterType, Routing, SemaConfig
+from trainables.errors import InputError
 from trainables.models.vision import Backbone, parameter_count
 from trainables.packs.bank import Bank, Parameter, per_replica
 from trainables.packs.replicas import AdapterPack, check_rank, head_parameters
@@ -48,7 +51,7 @@ class GrowingPack(AdapterPack):
         for own in shapes.values():
             parameters |= own
         bank = Bank(by_group(parameters), replicas, device)
-        grid, prefix = backbone.model.patch_embed.grid_size, backbone.model.num_prefix_tokens
+        grid, prefix = patch_grid(backbone, config), backbone.model.num_prefix_tokens
         self.mixtures = [Mixture(bank, f"blocks.{block}", config, grid, prefix) for block in range(len(blocks))]
         self.adapters = {mixture.path: mixture for mixture in self.mixtures}
         for block, mixture in enumerate(self.mixtures):
@@ -164,6 +167,24 @@ class GrowingPack(AdapterPack):
     def _size(self, name: str) -> int:
         columns = self.bank.columns(name)
         return columns.stop - columns.start
+
+
+def patch_grid(backbone: Backbone, config: SemaConfig) -> tuple[int, int]:
+    """Rows and columns of patches; (0, 0) where nobody asks.
+
+    Raises:
+        InputError: ``convpass``, and the patches lie on no grid.
+    """
+    embed = backbone.model.patch_embed
+    grid = getattr(embed, "grid_size", None)
+    if config.ffn_adapter_type != "convpass":
+        return (0, 0)
+    if grid is None or math.prod(grid) != embed.num_patches:
+        kinds = ", ".join(kind for kind in get_args(AdapterType) if kind != "convpass")
+        raise InputError(
+            f"ffn_adapter_type=convpass: convolves a grid of patches, {config.backbone} has none; allowed: {kinds}"
+        )
+    return grid
 
 
 def by_group(parameters: dict[str, Parameter]) -> dict[str, Parameter]:
