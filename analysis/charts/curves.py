@@ -11,6 +11,8 @@ from analysis.charts.chart import Chart, chosen, colours, highlights, hover, mad
 HEIGHT = 320
 MOST_LINES = 120
 """Replicas whose lines are drawn; of more, the mean and the band alone."""
+MOST_TICKS = 20
+"""Boundaries that get a tick each; more are ticked where there is room."""
 
 
 def curves(
@@ -27,7 +29,13 @@ def curves(
     grouped = measured.groupby(["configuration", "at"], sort=False)["value"]
     means = grouped.agg(value="mean", std="std", n="size").reset_index()
     picked = highlights()
-    along = alt.X("at:Q", title=at, axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False))
+    boundaries = sorted(means["at"].unique().tolist())
+    ticks = (
+        alt.Axis(values=boundaries, format="d")
+        if len(boundaries) <= MOST_TICKS
+        else alt.Axis(tickMinStep=1, format="d")
+    )
+    along = alt.X("at:Q", title=at, axis=ticks, scale=alt.Scale(nice=False))
     place: dict[str, Any] = {
         "x": along,
         "y": alt.Y("value:Q", title=axis, scale=alt.Scale(zero=False)),

@@ -101,7 +101,7 @@ def _caption(found: Findings) -> str:
         parts.append(f"Differences are paired by seed; interval and verdict are corrected for {comparisons}.")
         if found.margin is not None:
             parts.append(f"Same: within {phrases.margin_text(found)} by an equivalence test.")
-    if len(found.collapses):
+    if len(found.collapses) and found.margin is not None:
         parts.append(f"Collapsed: more than {phrases.margin_text(found)} below the {found.collapses['floor'].iloc[0]}.")
     if found.lost:
         parts.append("Seeds that diverged or failed count with the worst value of the run.")
