@@ -181,7 +181,7 @@ class Reference:
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs, eta_min=config.eta_min)
         step = 0
         for epoch in range(epochs):
-            view = epoch if functional else self.described_view(epoch)
+            view = epoch if functional else self.described_view(epoch, epochs, len(self.tasks.train[0][task]))
             for images, columns in self.batches(task, view, (*at, epoch), config.batch_size):
                 optimizer.zero_grad(set_to_none=False)
                 logits = self.logits(images)
@@ -206,10 +206,10 @@ class Reference:
             if self.watch:
                 self.trace.watched.append(self.accuracy(task))
 
-    def described_view(self, epoch: int) -> int:
-        """Views that the adapters saw, and others; all but the scan's, which has the number of epochs."""
+    def described_view(self, epoch: int, epochs: int, images: int) -> int:
+        """Views that the adapters saw, and others, all but the scan's (number ``epochs``); new ones fill the record."""
         config = self.config
-        if not config.rd_views:
+        if not config.rd_views or (epochs - epoch) * images < config.buffer_size + images:
             return config.epochs + 1 + epoch
         view = epoch % config.rd_views
         return view + (view >= config.epochs)

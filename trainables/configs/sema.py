@@ -68,7 +68,7 @@ class SemaConfig(FastSlowConfig):
     buffer_size: int = Field(500, ge=3, le=1_000_000, description="last losses of a descriptor that z-scores stand on")
     rd_views: int = Field(
         4, ge=0, le=10_000, description="augmented views of every image that descriptors learn from in turn, their "
-        "features computed once per phase; 0: new ones in every epoch, as published",
+        "features computed once per phase, and new ones while losses are recorded; 0: always new, as published",
     )  # fmt: skip
     rd_activation: Literal["none", "leaky_relu"] = _of_variant("rd_activation", "after the encoder of a descriptor")
     rd_loss: Literal["mean", "sum"] = _of_variant("rd_loss", "over the features of a reconstruction's squared errors")

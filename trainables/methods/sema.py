@@ -14,7 +14,7 @@ from trainables.data.image_input import image_inputs
 from trainables.data.images import load_images
 from trainables.data.materials import Materials, image_materials
 from trainables.data.splits import ClassIncremental
-from trainables.methods.sema_phases import SCAN, TEST, Place, descriptor_phase, functional_phase, order
+from trainables.methods.sema_phases import SCAN, TEST, Place, descriptor_phase, functional_phase, order, shared_views
 from trainables.metrics.boundary import ContinualTests
 from trainables.metrics.growth import growth_finals, log_routing
 from trainables.models.vision import load_backbone
@@ -84,12 +84,13 @@ class SemaRun(PackRun):
             self.eval_s += time.monotonic() - start
         config, alive = self.config, self.alive()
         everything = task == 0 or config.expansion == "off"
-        shared = 0 if everything and self.pack.start else max(config.epochs, config.rd_views) + 1
+        images = [own[task] for own in self.tasks.train]
+        fixed = not everything or not self.pack.start  # below the first block that grows
+        shared = [shared_views(config, len(own)) if fixed else frozenset[int]() for own in images]
         self.added = [[] for _ in self.seeds]
         self.views = TrainingViews(
-            self.pack, self.train_input, [own[task] for own in self.tasks.train], self.seeds, task,
-            config.eval_batch_size, shared,
-        )  # fmt: skip
+            self.pack, self.train_input, images, self.seeds, task, config.eval_batch_size, shared
+        )
         if everything:
             if task == 0:
                 for k, block in ((k, block) for k in alive for block in self.pack.growing):

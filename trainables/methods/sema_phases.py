@@ -173,13 +173,13 @@ def descriptor_phase(run: "SemaRun", task: int, new: Mapping[int, Sequence[Place
     The features change with the views of the images alone: all that trains is behind them.
     """
     config = run.config
-    epochs = max(config.rd_epoch - config.epochs, 0) if config.rd_training == "joint" else config.rd_epoch
+    epochs = described_epochs(config)
     for k in (k for k in new if run.finite[k]):
         own = _described(run, k, new[k])
         optimizer = descriptor_optimizer(config, own) if own else None
         features: dict[int, dict[int, Tensor]] = {}
         for epoch in range(epochs if optimizer else 0):
-            view = described_view(config, epoch)
+            view = described_view(config, epoch, len(run.tasks.train[k][task]))
             if view not in features:
                 features = {} if not config.rd_views else features
                 run.draw_for(task, DESCRIPTORS, epoch)
@@ -191,15 +191,29 @@ def descriptor_phase(run: "SemaRun", task: int, new: Mapping[int, Sequence[Place
             descriptor.freeze()
 
 
-def described_view(config: SemaConfig, epoch: int) -> int:
-    """The view of the images that descriptors see in an epoch: one that the adapters saw, while there are such.
+def described_epochs(config: SemaConfig) -> int:
+    """Epochs of the descriptors' own phase."""
+    return max(config.rd_epoch - config.epochs, 0) if config.rd_training == "joint" else config.rd_epoch
 
-    View number ``epochs`` is the scan's.
+
+def described_view(config: SemaConfig, epoch: int, images: int) -> int:
+    """The view of a task's images that descriptors see in an epoch: one that the adapters saw, while there are such.
+
+    The last epochs, whose losses fill the record, have views that no epoch had before, as all published epochs have:
+    losses of views that are seen again and again are too small, and what they are compared with would look new. View
+    number ``epochs`` is the scan's.
     """
-    if not config.rd_views:
+    recorded = math.ceil(config.buffer_size / images)
+    if not config.rd_views or epoch >= described_epochs(config) - recorded:
         return config.epochs + 1 + epoch
     view = epoch % config.rd_views
     return view if view < config.epochs else view + 1
+
+
+def shared_views(config: SemaConfig, images: int) -> frozenset[int]:
+    """Views of a task that its phases share: of adapters, scans and, unless they are always new, descriptors."""
+    described = range(described_epochs(config) if config.rd_views and images else 0)
+    return frozenset(range(config.epochs + 1)) | {described_view(config, epoch, images) for epoch in described}
 
 
 def _descriptor_epoch(

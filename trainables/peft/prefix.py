@@ -42,33 +42,32 @@ class TrainingViews:
     Args:
         indices: the task's training images, one int64 (n_k,) per replica; positions below count in it.
         task: position in the stream of augmentations.
-        kept: the first so many views are shown again and again, by phases that share them; 0: what lies below block
-            ``start`` still trains.
+        kept: of each replica the views that are shown again, by phases that share them; none where what lies below
+            block ``start`` still trains.
     """
 
     def __init__(
         self, pack: "GrowingPack", source: ImageInput, indices: Sequence[Tensor], seeds: Sequence[int], task: int,
-        batch_size: int, kept: int,
+        batch_size: int, kept: Sequence[frozenset[int]],
     ) -> None:  # fmt: skip
         self.pack, self.source, self.indices, self.seeds = pack, source, indices, seeds
         self.task, self.batch_size = task, batch_size
-        self.kept = [kept if fits(pack, kept * len(own)) else 0 for own in indices]
+        self.kept = [views if fits(pack, len(views) * len(own)) else frozenset[int]()
+                     for views, own in zip(kept, indices, strict=True)]  # fmt: skip
         self._boxes: dict[tuple[int, int], Tensor] = {}
         self._tokens: dict[tuple[int, int], Tensor] = {}
 
     def tokens(self, view: int, positions: Tensor) -> Tensor:
         """Tokens (rows * B, N, D) that enter block ``start``, of the current pass's positions (rows, B)."""
-        rows = self.pack.bank.rows
-        of_each = [self._of(k, view, own) for k, own in zip(range(rows.start, rows.stop), positions, strict=True)]
-        if view < min(self.kept[rows]):
-            return torch.cat(of_each)
-        return self.pack.backbone.through(self.pack.backbone.embed(torch.cat(of_each)), 0, self.pack.start)
+        rows, backbone = self.pack.bank.rows, self.pack.backbone
+        own = list(zip(range(rows.start, rows.stop), positions, strict=True))
+        if all(view in self.kept[k] for k, _ in own):
+            return torch.cat([self._of(k, view, places) for k, places in own])
+        pictures = torch.cat([self._pictures(k, view, places) for k, places in own])
+        return backbone.through(backbone.embed(pictures), 0, self.pack.start)
 
     def _of(self, k: int, view: int, positions: Tensor) -> Tensor:
-        """Tokens of replica k where they are kept for the whole pass, else its pictures."""
-        rows = self.pack.bank.rows
-        if view >= min(self.kept[rows]):
-            return self._pictures(k, view, positions)
+        """Tokens of replica k, computed for all of the task's images at once."""
         if (k, view) not in self._tokens:
             self._tokens[k, view] = in_chunks(
                 self.pack, k, len(self.indices[k]), self.batch_size, lambda chunk: self._pictures(k, view, chunk)
