@@ -69,9 +69,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--classes", help="Python slice over label ids")
     parser.add_argument("--backbone", default="glyph_vit")
     parser.add_argument("--increment", type=int, default=10, help="classes per task")
-    parser.add_argument("--train-per-class", type=int, default=20)
+    parser.add_argument("--train-per-class", type=int, default=25)
     parser.add_argument(
-        "--test-per-class", type=int, default=4, help="a fifth of the training images, as CIFAR-100 has"
+        "--test-per-class", type=int, default=5, help="a fifth of the training images, as CIFAR-100 has"
     )
     parser.add_argument("--epochs", type=int, default=5, help="of a functional phase; on CIFAR-100 as published: 5")
     parser.add_argument("--rd-epochs", type=int, default=20, help="of a descriptors' phase; as published: 20")
@@ -79,7 +79,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--rd-views", type=int, default=4, help="augmented views that descriptors learn from; 0: always new"
     )
-    parser.add_argument("--threshold", type=float, default=1.7)
+    parser.add_argument("--threshold", type=float, default=1.4)
     parser.add_argument("--rounds", type=int, default=3, help="each with a seed of its own")
     parser.add_argument("--clock", choices=("wall", "process"), default="wall", help="process: CPU time, on a busy CPU")
     parser.add_argument("--out", type=Path, default=RESULTS)
