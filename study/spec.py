@@ -123,7 +123,7 @@ class Reported(Frozen):
     ablation: dict[str, float] = {}
     metrics: dict[str, float] = {}
     """best_top1, final_top1, ece_near_best, final_ece_batch, top1, ece (fractions in [0, 1]), step_time_s (seconds),
-    trainable_params, final_accuracy."""
+    trainable_params, final_accuracy, average_incremental_accuracy."""
 
 
 class Confirmation(Frozen):

@@ -4,7 +4,7 @@ from typing import Any
 
 from study.catalog.registry import register
 from study.catalog.reported_sema import SEMA_PAPER, SEMA_PAPER_SOURCE, SEMA_SETTING
-from study.catalog.sema import SEMA_EMBEDDED, SEMA_PAPER_PROFILE
+from study.catalog.sema import GLYPHS, ON_GLYPHS, SEMA_EMBEDDED, SEMA_PAPER_PROFILE, SMALL
 from study.spec import Contrast, Objective, Study
 from trainables.configs.sema import VARIANTS
 
