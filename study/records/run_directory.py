@@ -15,6 +15,7 @@ from analysis.io.records import (
     METRICS_FILE,
     STUDY_FILE,
     TRIALS_FILE,
+    TRIALS_SCHEMA,
     read_metrics,
     read_trials,
     write_metrics,
@@ -27,6 +28,8 @@ from trainables.errors import InputError
 from trainables.metrics.finals import FINAL
 from trainables.packs.checkpoint import Row, checkpoint_files, position_of, write_json
 
+DYNAMIC = ("param.", "metric.")
+"""How the names of a configuration's parameters and of final metrics begin in ``trials.parquet``."""
 SPENT = ("data_s", "train_s", "eval_s", "checkpoint_s")
 """Timing rows that add up to a replica's time."""
 
@@ -196,13 +199,15 @@ class RunDirectory:
         return {row["replica_id"]: {name.removeprefix("metric."): value for name, value in row.items()
                                     if name.startswith("metric.") and value is not None} for row in table}  # fmt: skip
 
-    def _without_checkpoints(self) -> dict[str, dict[str, Any]]:
+    def without_checkpoints(self) -> dict[str, dict[str, Any]]:
         """Rows of ``trials.parquet`` of the replicas that have ended and of which nothing else is left."""
         gone = {replica_id for trial, seed in self.replicas
                 if not self.folder(replica_id := trial.replica_id(seed)).exists()}  # fmt: skip
         if not gone or not (self.path / TRIALS_FILE).exists():
             return {}
-        rows = read_trials(self.path / TRIALS_FILE).to_pylist()
+        table = read_trials(self.path / TRIALS_FILE)
+        today = [name for name in table.column_names if name in TRIALS_SCHEMA.names or name.startswith(DYNAMIC)]
+        rows = table.select(today).to_pylist()  # earlier versions had other columns
         return {row["replica_id"]: row for row in rows if row["replica_id"] in gone and row["status"] != "interrupted"}
 
     def export(self) -> None:
@@ -214,7 +219,7 @@ class RunDirectory:
         links = json.loads(tracked.read_text()).get("runs", {}) if tracked.exists() else {}
         trials: list[dict[str, Any]] = []
         metrics: list[dict[str, Any]] = []
-        without = self._without_checkpoints()
+        without = self.without_checkpoints()
         for trial, seed in self.replicas:
             replica_id = trial.replica_id(seed)
             if replica_id in without:

@@ -1,6 +1,7 @@
 """A search as Parquet: every configuration with its fate, its value in the search and on fresh seeds."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def _rows(run: RunDirectory, search: SeedSearch) -> list[dict[str, Any]]:
     spec = run.study.search
     assert spec is not None
     ranked = {one.trial_number: (place, one) for place, one in enumerate(search.best(len(search.configurations)), 1)}
-    rows = []
+    rows, gone = [], run.without_checkpoints()
     for number in range(len(search.configurations) + len(search.duplicates)):
         original = search.duplicates.get(number, number)
         configuration = search.configurations[original]
@@ -59,7 +60,7 @@ def _rows(run: RunDirectory, search: SeedSearch) -> list[dict[str, Any]]:
             violations = search.contest.estimates.of(configuration, configuration.rung).violations
             found = {f"violation.{c.text}": v for c, v in zip(search.constraints, violations, strict=True) if early(c)}
             row |= {"feasible": False} | found
-        rows.append(row | _fresh(run, search, configuration))
+        rows.append(row | _fresh(run, search, configuration, gone))
     return rows
 
 
@@ -69,8 +70,14 @@ def _ranked(place: int, one: Ranked) -> dict[str, Any]:
     return row | {f"violation.{name}": value for name, value in one.constraints.items() if math.isfinite(value)}
 
 
-def _fresh(run: RunDirectory, search: SeedSearch, configuration: Configuration) -> dict[str, Any]:
-    """Columns about fresh seeds; none where the configuration was not run again, or is not through."""
+def _fresh(
+    run: RunDirectory, search: SeedSearch, configuration: Configuration, gone: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Columns about fresh seeds; none where the configuration was not run again, or is not through.
+
+    Args:
+        gone: rows of the replicas of which only ``trials.parquet`` is left, by id.
+    """
     wanted = _trial_id(run, configuration, test=True)
     trial = run.trial(wanted)
     if trial is None:
@@ -78,12 +85,14 @@ def _fresh(run: RunDirectory, search: SeedSearch, configuration: Configuration) 
     row: dict[str, Any] = {"fresh_trial_id": trial.trial_id, "fresh_configuration": trial.configuration}
     results = []
     for seed in trial.seeds:
-        outcome = run.outcome(trial.replica_id(seed))
-        if outcome is None:
+        replica_id = trial.replica_id(seed)
+        outcome = run.outcome(replica_id)
+        status = outcome.status if outcome else gone.get(replica_id, {}).get("status")
+        if status is None:
             return row
         counts = {"trainable_params": float(trial.trainable_params), "total_params": float(trial.total_params)}
-        metrics = run.final_metrics(trial.replica_id(seed)) | counts
-        results.append(SeedResult(status=outcome.status, metrics=metrics))
+        metrics = run.final_metrics(replica_id) | counts
+        results.append(SeedResult(status=status, metrics=metrics))
     for objective in search.objectives:
         fresh = imputed(results, objective, search.contest.estimates.worst_possible(objective))
         trained = configuration.state != "infeasible"

@@ -2,6 +2,7 @@
 formula except in the slow test, which runs a real one."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,16 @@ def test_a_killed_search_ends_like_an_undisturbed_one(finished: RunDirectory, tm
     assert (run.path / JOURNAL_FILE).read_bytes() == (finished.path / JOURNAL_FILE).read_bytes()
     for name, frame in tables(finished).items():
         pd.testing.assert_frame_equal(tables(again)[name], frame)
+
+
+def test_a_search_without_its_checkpoints_keeps_its_tables(finished: RunDirectory, tmp_path: Path) -> None:
+    export(finished)
+    shutil.copytree(finished.path, tmp_path / "copied", ignore=shutil.ignore_patterns("checkpoints"))
+    export(RunDirectory.open(tmp_path / "copied"))
+    for name in ("trials", "metrics", "search", "importance"):
+        assert (tmp_path / "copied" / f"{name}.parquet").read_bytes() == (
+            finished.path / f"{name}.parquet"
+        ).read_bytes()
 
 
 def test_packs_that_fall_behind_are_stopped_and_a_resume_stops_them_again(tmp_path: Path) -> None:
